@@ -1,0 +1,96 @@
+"""The one interface between a compiled pipeline and whatever runs it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, BinaryIO, Literal, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from kfp_magics.model import Json, Run, RunKind, Task
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StepSource:
+    """Which cell a component came from, so that an error can point there.
+
+    Attributes:
+        cell_id: The notebook cell.
+        source: The cell's text as it was when the run started (line N of it is line N of the cell).
+        label: How to name the cell to a person, e.g. ``cell 'preprocess'``.
+        line_offset: What to add to a line number of the step's module to get the cell's line.
+    """
+
+    cell_id: str = ""
+    source: str = ""
+    label: str = ""
+    line_offset: int = 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SubmitOptions:
+    """What a run is given besides its arguments.
+
+    Attributes:
+        name: Display name; the pipeline's name and the time when empty.
+        kind: What the run is shown as.
+        experiment: KFP experiment.
+        cache: False runs every task; True leaves it to each task.
+        notebook: Path of the notebook that starts it.
+        started_by: ``notebook``, ``cli``, ``schedule`` or ``trigger: …``.
+        sources: Component name → the cell it came from.
+        input_artifacts: Pipeline input artifact → path on this machine (a single step tried on live objects).
+    """
+
+    name: str = ""
+    kind: RunKind = "pipeline"
+    experiment: str = ""
+    cache: bool = True
+    notebook: str = ""
+    started_by: Literal["notebook", "cli", "schedule"] | str = "notebook"  # noqa: PYI051  (the usual words)
+    sources: Mapping[str, StepSource] = field(default_factory=dict)
+    input_artifacts: Mapping[str, Path] = field(default_factory=dict)
+
+
+@runtime_checkable
+class Backend(Protocol):
+    """Runs compiled pipelines. Calls block; whoever must not wait uses a thread."""
+
+    name: str
+
+    def submit(self, ir: str, arguments: Mapping[str, Json], options: SubmitOptions) -> Run:
+        """Starts a run and returns at once.
+
+        Args:
+            ir: Compiled pipeline (YAML; a second document may hold the platform part).
+            arguments: Pipeline parameter → value.
+            options: Everything else.
+
+        Returns:
+            The run with every task that is known before it starts.
+
+        Raises:
+            ArgumentError: An argument is missing, unknown or of the wrong type.
+            BackendError: The backend cannot run this pipeline; nothing was started.
+        """
+
+    def poll(self, run: Run) -> Run:
+        """Looks where a run stands now: run in, run out, nothing stored."""
+
+    def cancel(self, run: Run) -> None:
+        """Asks for the end of a run; exit handlers still run."""
+
+    def retry(self, run: Run) -> Run:
+        """Resumes a failed or cancelled run: what succeeded is kept, the rest runs again."""
+
+    def logs(self, run: Run, task: Task, *, follow: bool = False) -> Iterator[str]:
+        """Yields the task's log in pieces of text; with ``follow`` until the task has ended."""
+
+    def artifact(self, run: Run, task: Task, name: str) -> BinaryIO:
+        """Opens what an artifact holds.
+
+        Raises:
+            NotFoundError: The task has no such artifact, or its content is gone.
+        """

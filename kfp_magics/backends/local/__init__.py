@@ -1,0 +1,1 @@
+"""The embedded engine: runs compiled pipelines on this machine."""

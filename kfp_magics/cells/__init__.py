@@ -1,0 +1,1 @@
+"""Cell text to `kfp_magics.model.Component`."""

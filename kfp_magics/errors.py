@@ -1,0 +1,104 @@
+"""What can go wrong, said in two lines: what is wrong with what, and what to type next.
+
+::
+
+    KfpMagicsError
+    ├── DefinitionError     a cell, an option or a pipeline is not what it must be
+    │   └── NamesError      a step reads names that it will not have
+    ├── NotFoundError       a step, pipeline, run, task or artifact of that name does not exist
+    ├── ArgumentError       an argument of a run is missing, unknown or of the wrong type
+    ├── RequirementsError   the environment that a step needs cannot be made
+    ├── BackendError        a backend cannot do what was asked
+    ├── StoreError          the store of runs cannot be read or written
+    └── RunFailedError      a run that was waited for did not succeed
+"""
+
+from __future__ import annotations
+
+import difflib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from kfp_magics.model import Run
+
+
+class KfpMagicsError(Exception):
+    """A mistake that the user can mend: shown as two lines in a notebook, without a stack.
+
+    Args:
+        message: What is wrong with what.
+        hint: What to type next.
+    """
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message}\n{self.hint}" if self.hint else self.message
+
+    def _render_traceback_(self) -> list[str]:
+        """IPython prints these lines instead of a stack and keeps the exception's type."""
+        return str(self).splitlines()
+
+
+class DefinitionError(KfpMagicsError):
+    """A cell, an option or a pipeline is not what it must be."""
+
+
+class NamesError(DefinitionError):
+    """A step reads names that it neither defines, imports nor takes as input."""
+
+
+class NotFoundError(KfpMagicsError):
+    """A step, pipeline, run, task or artifact of that name does not exist."""
+
+
+class ArgumentError(KfpMagicsError):
+    """An argument of a run is missing, unknown or of the wrong type."""
+
+
+class RequirementsError(KfpMagicsError):
+    """The environment that a step needs cannot be made."""
+
+
+class BackendError(KfpMagicsError):
+    """A backend cannot do what was asked of it."""
+
+
+class StoreError(KfpMagicsError):
+    """The store of runs cannot be read or written."""
+
+
+class RunFailedError(KfpMagicsError):
+    """A run that was waited for did not succeed.
+
+    Attributes:
+        run: The run as it ended.
+    """
+
+    def __init__(self, message: str, hint: str = "", *, run: Run) -> None:
+        super().__init__(message, hint)
+        self.run = run
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Names the known words closest to a wrong one, or lists the first few.
+
+    Args:
+        word: What the user typed.
+        known: What would have been right.
+
+    Returns:
+        ``Did you mean 'preprocess'?``, or ``Known: a, b, c.``, or an empty string when nothing is known.
+    """
+    words = sorted(known)
+    close = difflib.get_close_matches(word, words, n=2, cutoff=0.6)
+    if close:
+        return "Did you mean " + " or ".join(repr(one) for one in close) + "?"
+    if not words:
+        return ""
+    return "Known: " + ", ".join(words[:8]) + (f" and {len(words) - 8} more." if len(words) > 8 else ".")

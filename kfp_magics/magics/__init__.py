@@ -1,0 +1,3 @@
+"""IPython magics, one module per family."""
+
+from __future__ import annotations

@@ -1,0 +1,1 @@
+"""What the store remembers of runs, and how it is watched and shown as text."""

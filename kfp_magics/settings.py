@@ -1,0 +1,105 @@
+"""One class of settings, the same in the kernel, the server and the command line.
+
+A setting comes from, first wins: an argument, an environment variable ``KFP_MAGICS_<NAME>``, the table
+``[tool.kfp-magics]`` of the nearest ``pyproject.toml`` above the working directory, the default.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+from traitlets import Bool, Enum, Float, HasTraits, Int, TraitError, Unicode
+
+from kfp_magics.errors import DefinitionError, did_you_mean
+
+
+def _default_parallelism() -> int:
+    return max(8, 2 * (os.cpu_count() or 1))
+
+
+class Settings(HasTraits):
+    """What can be set once for everything.
+
+    Args:
+        **values: Settings that win over every other source.
+
+    Raises:
+        DefinitionError: A setting is unknown or has a value of the wrong type.
+    """
+
+    home = Unicode(help="Folder of runs, environments and cached results.").tag(config=True)
+    backend = Unicode("local", help="Where runs go unless --backend says otherwise.").tag(config=True)
+    base_image = Unicode("python:3.11-slim", help="Image of steps that name none.").tag(config=True)
+    parallelism = Int(help="Tasks that run at once on this machine.").tag(config=True)
+    task_start = Enum(
+        ["auto", "fork", "spawn"],
+        "auto",
+        help="How the local engine starts a Python task: 'fork' from a warm server, 'spawn' a fresh interpreter, "
+        "'auto' forks where that is safe (Linux).",
+    ).tag(config=True)
+    grace = Float(5.0, min=0.0, help="Seconds between the polite and the hard end of a task.").tag(config=True)
+    disk_quota = Int(0, min=0, help="Bytes that one task may write to its folder; 0 for no limit.").tag(config=True)
+    offline = Bool(default_value=False, help="Make environments from uv's cache only.").tag(config=True)
+    poll_interval = Float(0.2, min=0.05, help="Seconds between looks at the store for the live view.").tag(config=True)
+
+    def __init__(self, **values: Any) -> None:  # noqa: ANN401  (traits check them)
+        super().__init__()
+        for source, found in (("pyproject.toml", _from_project()), ("the environment", _from_environment(self))):
+            for name, value in found.items():
+                self._put(name, value, source)
+        for name, value in values.items():
+            self._put(name, value, "the arguments")
+
+    def _put(self, name: str, value: Any, source: str) -> None:  # noqa: ANN401  (traits check it)
+        if not self.has_trait(name):
+            raise DefinitionError(f"There is no setting {name!r} (from {source}).", did_you_mean(name, self.traits()))
+        try:
+            if isinstance(value, str):
+                value = self.traits()[name].from_string(value)
+            setattr(self, name, value)
+        except (TraitError, ValueError) as error:
+            wanted = self.traits()[name].info()
+            raise DefinitionError(
+                f"The setting {name!r} (from {source}) cannot be {value!r}.", f"It wants {wanted}."
+            ) from error
+
+    def _home_default(self) -> str:
+        return platformdirs.user_data_dir("kfp-magics", appauthor=False)
+
+    def _parallelism_default(self) -> int:
+        return _default_parallelism()
+
+    @property
+    def home_path(self) -> Path:
+        """The home folder, made private to the user when it does not exist yet."""
+        path = Path(self.home).expanduser()
+        path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        return path
+
+    @property
+    def store_path(self) -> Path:
+        """The SQLite file of runs and tasks."""
+        return self.home_path / "runs.sqlite"
+
+
+def _from_environment(settings: Settings) -> dict[str, str]:
+    named = {name: f"KFP_MAGICS_{name.upper()}" for name in settings.traits()}
+    return {name: os.environ[variable] for name, variable in named.items() if variable in os.environ}
+
+
+def _from_project() -> dict[str, Any]:
+    here = Path.cwd()
+    for folder in (here, *here.parents):
+        path = folder / "pyproject.toml"
+        if not path.is_file():
+            continue
+        try:
+            table = tomllib.loads(path.read_text(encoding="utf-8")).get("tool", {}).get("kfp-magics", {})
+        except (OSError, tomllib.TOMLDecodeError):
+            return {}
+        return {name.replace("-", "_"): value for name, value in table.items()}
+    return {}

@@ -1,0 +1,1 @@
+"""What runs and pipelines look like in a notebook."""
