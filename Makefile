@@ -1,0 +1,67 @@
+# make quickstart   the main job: environment, the quickstart notebook from beginning to end, what came out
+# make test         everything that CI runs
+# make lab          the same notebooks in JupyterLab
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+VENV := .venv
+BIN := $(VENV)/bin
+PYTEST_WORKERS ?= 3
+
+.PHONY: help env test-env widget quickstart lab lint types test-python test-notebooks test-typescript test bench system clean
+
+help:
+	@sed -n 's/^# //p' $(firstword $(MAKEFILE_LIST))
+
+# An environment is made anew when what it is made from changes.
+$(VENV)/.made: pyproject.toml scripts/make-env
+	scripts/make-env $(VENV) lab
+	touch $@
+
+$(VENV)/.made-test: pyproject.toml scripts/make-env
+	scripts/make-env $(VENV) test
+	touch $(VENV)/.made $@
+
+env: $(VENV)/.made
+test-env: $(VENV)/.made-test
+
+system:
+	scripts/install-system-packages
+
+kfp_magics/widgets/static/widget.js: $(wildcard labextension/src/*.ts labextension/src/*/*.ts labextension/src/*/*.css) labextension/package-lock.json
+	scripts/build-widget $(VENV)
+
+widget: kfp_magics/widgets/static/widget.js
+
+quickstart: env
+	scripts/build-widget $(VENV) --if-possible
+	$(BIN)/python scripts/quickstart.py
+
+lab: env
+	scripts/build-widget $(VENV) --if-possible
+	$(BIN)/jupyter lab --notebook-dir notebooks
+
+lint: test-env
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: test-env
+	$(BIN)/mypy
+
+test-python: test-env widget
+	$(BIN)/pytest -n $(PYTEST_WORKERS) --dist worksteal
+
+test-notebooks: test-env
+	$(BIN)/pytest --nbval-lax --nbval-cell-timeout=300 --timeout=600 notebooks
+
+test-typescript: test-env widget
+	cd labextension && npm run --silent check && npm test --silent
+
+test: system lint types test-typescript test-python test-notebooks
+
+bench: test-env
+	$(BIN)/python -m benchmarks --write
+
+clean:
+	rm -rf $(VENV) kfp_magics/widgets/static labextension/node_modules build dist
