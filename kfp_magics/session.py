@@ -1,0 +1,514 @@
+"""Everything the magics and the command line can do, as methods: what a notebook defined, and its runs."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kfp_magics import arguments as words_
+from kfp_magics.authoring import execute, last_function, unknown_name
+from kfp_magics.backends.base import Backend, StepSource, SubmitOptions
+from kfp_magics.errors import ArgumentError, BackendError, NotFoundError, RunFailedError, did_you_mean
+from kfp_magics.handles import ComposedPipeline, Step, kfp_components
+from kfp_magics.model import Component, Json, Pipeline, Run, RunKind, State, Task
+from kfp_magics.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
+
+    from kfp_magics.cells.options import CellOptions
+    from kfp_magics.runs.compare import Comparison
+    from kfp_magics.runs.store import Store
+    from kfp_magics.runs.watch import Watcher
+    from kfp_magics.trying import Replay, Trial
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunOptions:
+    """How a run is started.
+
+    Attributes:
+        backend: Where; the setting ``backend`` when empty.
+        name: Display name; made from the pipeline and the time when empty.
+        experiment: KFP experiment.
+        cache: False runs every task again.
+        started_by: ``notebook``, ``cli``, ``schedule`` or ``trigger: …``.
+    """
+
+    backend: str = ""
+    name: str = ""
+    experiment: str = ""
+    cache: bool = True
+    started_by: str = "notebook"
+
+
+class Session:
+    """What one notebook, script or command line defined, and where its runs go.
+
+    Args:
+        settings: Where things are kept and how they run.
+        namespace: The names of the notebook; steps read it and are put into it.
+        notebook: Path of the notebook, as far as known.
+    """
+
+    def __init__(
+        self,
+        settings: Settings | None = None,
+        namespace: MutableMapping[str, Any] | None = None,
+        notebook: str = "",
+    ) -> None:
+        self.settings = settings or Settings()
+        self.namespace: MutableMapping[str, Any] = {} if namespace is None else namespace
+        self.notebook = notebook
+        self.steps: dict[str, Step] = {}
+        self.pipelines: dict[str, ComposedPipeline] = {}
+        self._taken: dict[str, Component] = {}  # what kfp's own decorators made
+        self._recipes: dict[str, Callable[[], ComposedPipeline]] = {}
+        self._store: Store | None = None
+        self._watcher: Watcher | None = None
+        self._backends: dict[str, Backend] = {}
+
+    # Author
+
+    def component(self, body: str, options: CellOptions, cell_id: str = "") -> Step | list[str]:
+        """Makes a step of a cell.
+
+        Args:
+            body: The cell without its magic line.
+            options: The words of the magic line.
+            cell_id: The notebook cell.
+
+        Returns:
+            The step, or the names that a cell with kfp's own decorators defined.
+
+        Raises:
+            DefinitionError: The cell or an option is not what it must be.
+        """
+        from kfp_magics.cells import component_from_cell, decorated_functions  # noqa: PLC0415  (not needed to load)
+
+        if body and options.lang == "python" and decorated_functions(body):
+            return self._take(body, cell_id)
+        component, remarks = component_from_cell(
+            body,
+            options,
+            self.namespace,
+            taken=self.steps,
+            cell_id=cell_id,
+            notebook=self.notebook,
+            default_image=self.settings.base_image,
+        )
+        step = Step(component, remarks)
+        self.steps[component.name] = step
+        self.namespace[component.name] = step
+        return step
+
+    def _take(self, body: str, cell_id: str) -> list[str]:
+        from kfp_magics.cells import decorated_functions  # noqa: PLC0415  (not needed to load)
+
+        found = [function.name for function in decorated_functions(body)]
+        execute(body, f"cell '{found[-1]}'", self.namespace)  # type: ignore[arg-type]  (a dict in every kernel)
+        for name in found:
+            self._taken[name] = Component(
+                name=name, language="kfp", source="\n" + body, entry=name, cell_id=cell_id, notebook=self.notebook
+            )
+        return found
+
+    def pipeline(self, body: str, *, name: str = "", entry: str = "", cell_id: str = "") -> ComposedPipeline:
+        """Composes a pipeline from a cell of ordinary KFP DSL.
+
+        Args:
+            body: The cell without its magic line.
+            name: KFP name of the pipeline; the function's when empty.
+            entry: The function that is the pipeline; the last one when empty.
+            cell_id: The notebook cell.
+
+        Raises:
+            DefinitionError: The cell does not compose a pipeline.
+        """
+        function = last_function(body, entry, f"pipeline '{name or entry}'" if name or entry else "pipeline cell")
+
+        def compose() -> ComposedPipeline:
+            return self._compose(body, function, name=name, cell_id=cell_id)
+
+        composed = compose()
+        self._recipes[function] = compose
+        self.pipelines[function] = composed
+        self.namespace[function] = composed
+        return composed
+
+    def _compose(self, body: str, function: str, *, name: str, cell_id: str) -> ComposedPipeline:
+        import kfp  # noqa: PLC0415  (takes a second; composing needs it)
+
+        from kfp_magics import compiler  # noqa: PLC0415  (imports kfp)
+
+        label = f"pipeline '{function}'"
+        names: dict[str, object] = {"kfp": kfp, "dsl": kfp.dsl, **self.namespace, **self.steps}
+        execute(body, label, names)
+        try:
+            component = compiler.graph_component(names[function], name=name or function)
+            pipeline = compiler.compile_pipeline(
+                component,
+                name=name or function,
+                components={one.name: one for one in self._components()},
+                source="\n" + body,
+                cell_id=cell_id,
+                notebook=self.notebook,
+            )
+        except NameError as error:
+            raise unknown_name(error, label, names) from error
+        return ComposedPipeline(pipeline, component)
+
+    def _components(self) -> list[Component]:
+        return [*self._taken.values(), *(step.component for step in self.steps.values())]
+
+    def resolve(self, what: object) -> Pipeline:
+        """Finds a pipeline by what the user names.
+
+        A pipeline whose steps were defined anew since it was composed is composed again.
+
+        Args:
+            what: The name of a pipeline, of a step or of a kfp function, the path of an IR file, or such an object.
+
+        Raises:
+            NotFoundError: Nothing of that name can be run.
+            DefinitionError: It does not compile.
+        """
+        from kfp_magics import compiler  # noqa: PLC0415  (imports kfp)
+
+        if isinstance(what, Pipeline):
+            return what
+        if isinstance(what, ComposedPipeline):
+            return what.pipeline
+        if isinstance(what, Step):
+            return compiler.single_step(what.component)
+        return self._named(what) if isinstance(what, str) else compiler.load_pipeline(what)
+
+    def _named(self, name: str) -> Pipeline:
+        from kfp_magics import compiler  # noqa: PLC0415  (imports kfp)
+
+        functions = {one.pipeline.name: function for function, one in self.pipelines.items()}
+        functions |= {function: function for function in self.pipelines}
+        foreign = kfp_components(self.namespace)
+        if name in functions:
+            return self._fresh(functions[name]).pipeline
+        if name in self.steps:
+            return compiler.single_step(self.steps[name].component)
+        if name in foreign:
+            return compiler.load_pipeline(foreign[name])
+        if Path(name).suffix in {".yaml", ".yml", ".json"} and Path(name).is_file():
+            return compiler.load_pipeline(Path(name))
+        raise NotFoundError(
+            f"There is no pipeline or step {name!r}.",
+            did_you_mean(name, {*functions, *self.steps, *foreign})
+            or "Define one with %%kfp_pipeline, or give the path of an IR file (.yaml).",
+        )
+
+    def _fresh(self, function: str) -> ComposedPipeline:
+        composed = self.pipelines[function]
+        now = {component.name: component for component in self._components()}
+        if any(now.get(name, used) != used for name, used in composed.pipeline.components.items()):
+            composed = self._recipes[function]()
+            self.pipelines[function] = composed
+            self.namespace[function] = composed
+        return composed
+
+    def compile(self, what: object, path: str | Path = "") -> Path:
+        """Writes the IR of a pipeline to a file, whole or not at all.
+
+        Args:
+            what: As in `resolve`.
+            path: File to write; ``<pipeline>.yaml`` here when empty.
+
+        Returns:
+            The file written.
+        """
+        pipeline = self.resolve(what)
+        target = Path(path or f"{pipeline.name}.yaml")
+        if not target.parent.is_dir():
+            raise ArgumentError(f"There is no folder {str(target.parent)!r}.", f"Make it: mkdir -p {target.parent}")
+        draft = target.with_name(f".{target.name}.part")
+        draft.write_text(pipeline.ir, encoding="utf-8")
+        draft.replace(target)
+        return target
+
+    # Run
+
+    @property
+    def store(self) -> Store:
+        """What is remembered of runs."""
+        if self._store is None:
+            from kfp_magics.runs.store import Store  # noqa: PLC0415  (not needed to author)
+
+            self._store = Store(self.settings.store_path)
+        return self._store
+
+    @property
+    def watcher(self) -> Watcher:
+        """The thread that tells what changed in runs that are looked at."""
+        if self._watcher is None:
+            from kfp_magics.runs.watch import Watcher  # noqa: PLC0415  (not needed to author)
+
+            self._watcher = Watcher(
+                self.store, lambda run: self.backend(run.backend).poll(run), self.settings.poll_interval
+            )
+        return self._watcher
+
+    def backend(self, name: str = "") -> Backend:
+        """Gives the backend of a name.
+
+        Raises:
+            BackendError: There is no such backend.
+        """
+        name = name or self.settings.backend
+        if name != "local":
+            raise BackendError(f"There is no backend {name!r}.", did_you_mean(name, ["local"]))
+        if name not in self._backends:
+            from kfp_magics.backends.local import LocalBackend  # noqa: PLC0415  (not needed to author)
+
+            self._backends[name] = LocalBackend(self.settings, self.store)
+        return self._backends[name]
+
+    def run(
+        self, what: object, given: Iterable[str] | Mapping[str, Json] = (), options: RunOptions | None = None
+    ) -> Run:
+        """Starts a pipeline and returns at once.
+
+        Args:
+            what: As in `resolve`.
+            given: ``key=value`` words, or typed values by name.
+            options: Where and how.
+
+        Returns:
+            The run as it starts.
+
+        Raises:
+            ArgumentError: An argument is missing, unknown or of the wrong type; nothing was started.
+        """
+        pipeline = self.resolve(what)
+        return self._submit(pipeline, self._values(given, pipeline), options or RunOptions())
+
+    def _values(self, given: Iterable[str] | Mapping[str, Json], pipeline: Pipeline) -> dict[str, Json]:
+        from collections.abc import Mapping  # noqa: PLC0415  (at run time only here)
+
+        if isinstance(given, Mapping):
+            return dict(given)
+        return words_.typed(words_.split_words(given), pipeline.parameters, f"pipeline {pipeline.name!r}")
+
+    def _submit(
+        self,
+        pipeline: Pipeline,
+        values: Mapping[str, Json],
+        options: RunOptions,
+        *,
+        kind: RunKind = "pipeline",
+        input_artifacts: Mapping[str, Path] | None = None,
+    ) -> Run:
+        from kfp_magics import compiler  # noqa: PLC0415  (imports kfp)
+
+        sources = {name: compiler.step_source(component) for name, component in pipeline.components.items()}
+        return self.backend(options.backend).submit(
+            pipeline.ir,
+            values,
+            SubmitOptions(
+                name=options.name,
+                kind=kind,
+                experiment=options.experiment,
+                cache=options.cache,
+                notebook=self.notebook,
+                started_by=options.started_by,
+                sources=sources,
+                input_artifacts=input_artifacts or {},
+            ),
+        )
+
+    def wait(self, run: Run, on_change: Callable[[Run], None] | None = None) -> Run:
+        """Waits until a run has ended.
+
+        Args:
+            run: The run.
+            on_change: Called with the run at each change.
+
+        Returns:
+            The run as it succeeded.
+
+        Raises:
+            RunFailedError: It ended otherwise: the failed step, its cell line, the last log lines and a hint.
+        """
+        ended = self.watcher.wait(run.id, on_change)
+        if ended.state is not State.SUCCEEDED:
+            raise self.failure(ended)
+        return ended
+
+    def failure(self, run: Run) -> RunFailedError:
+        """Says why a run did not succeed, with the last lines that the failed step printed."""
+        culprit = next((task for task in run.tasks if task.state is State.FAILED and task.kind == "step"), None)
+        if culprit is None:
+            why = run.error.message if run.error else f"it is {run.state}"
+            hint = (run.error and run.error.hint) or f"%kfp_retry {run.id} resumes it."
+            return RunFailedError(f"Run {run.name!r} did not succeed: {why}", hint, run=run)
+        error, where = culprit.error, ""
+        if error and error.line:
+            where = f" (line {error.line} of its cell: {error.text.strip()})" if error.text else f" (line {error.line})"
+        lines = self.log_tail(run, culprit, lines=8).rstrip()
+        return RunFailedError(
+            f"Step {culprit.name!r} of run {run.name!r} failed{where}: {error.message if error else 'no reason given'}",
+            (f"{lines}\n" if lines else "")
+            + (f"{error.hint}\n" if error and error.hint else "")
+            + f"%kfp_logs {run.id} {culprit.id} shows its whole log; %kfp_retry {run.id} resumes the run.",
+            run=run,
+        )
+
+    # Look
+
+    def runs(self, **filters: Any) -> list[Run]:  # noqa: ANN401  (those of Store.list)
+        """Lists runs, newest first, as they stand now."""
+        from kfp_magics.runs.watch import refresh  # noqa: PLC0415  (not needed to author)
+
+        refresh(self.store, {"local": self.backend("local")}, min_age=0.0)
+        return self.store.list(**filters)
+
+    def find(self, text: str = "") -> Run:
+        """Finds a run as it stands now: by id, by the start of an id, by name, ``last``, ``-2`` for the one before.
+
+        Raises:
+            NotFoundError: There is none.
+        """
+        run = self.store.find(text)
+        return run if run.state.final else self.store.save(self.backend(run.backend).poll(run))
+
+    def find_task(self, run: Run, text: str) -> Task:
+        """Finds a task of a run by id, name, or component; of several, the one that failed or started last.
+
+        Raises:
+            NotFoundError: There is none.
+        """
+        found = [task for task in run.tasks if text == task.id]
+        found = found or [task for task in run.tasks if text in {task.name, task.component, task.id.split("/")[-1]}]
+        if not found:
+            known = [task.id for task in run.tasks]
+            raise NotFoundError(f"Run {run.name!r} has no step {text!r}.", did_you_mean(text, known))
+        return max(found, key=lambda task: (task.state is State.FAILED, task.started or 0.0))
+
+    def logs(self, run: Run, step: str = "", *, follow: bool = False) -> Iterator[str]:
+        """Yields the log of a step, or of all steps one after the other under their names."""
+        backend = self.backend(run.backend)
+        if step:
+            yield from backend.logs(run, self.find_task(run, step), follow=follow)
+            return
+        shown: set[str] = set()
+        while True:
+            ready = [task for task in run.tasks if task.kind == "step" and task.started and task.id not in shown]
+            for task in sorted(ready, key=lambda task: task.started or 0.0):
+                shown.add(task.id)
+                yield f"── {task.id} ──\n"
+                yield from backend.logs(run, task, follow=follow)
+            if not ready:
+                if not follow or run.state.final:
+                    return
+                time.sleep(self.settings.poll_interval)
+            run = self.find(run.id)
+
+    def log_tail(self, run: Run, task: Task, lines: int = 200) -> str:
+        """The last lines of a task's log."""
+        last: deque[str] = deque(maxlen=lines)
+        rest = ""
+        for piece in self.backend(run.backend).logs(run, task):
+            *whole, rest = (rest + piece).split("\n")
+            last.extend(whole)
+        return "\n".join([*last, rest] if rest else last)
+
+    def compare(self, a: Run, b: Run) -> Comparison:
+        """Finds what differs between two runs: parameters, metrics, durations, images and source."""
+        from kfp_magics.runs.compare import compare  # noqa: PLC0415  (not needed to author)
+
+        return compare(a, b, sources_a=self.sources_text(a), sources_b=self.sources_text(b))
+
+    def sources(self, run: Run) -> Mapping[str, StepSource]:
+        """Step → the cell it came from, as it was when the run started."""
+        from kfp_magics.backends.local import request_of  # noqa: PLC0415  (not needed to author)
+
+        return request_of(self.settings, run).options.sources
+
+    def sources_text(self, run: Run) -> dict[str, str]:
+        """Step → the text of its cell when the run started."""
+        return {name: source.source for name, source in self.sources(run).items()}
+
+    # Act
+
+    def cancel(self, text: str) -> Run:
+        """Asks for the end of a run; exit handlers still run."""
+        run = self.find(text)
+        self.backend(run.backend).cancel(run)
+        return self.find(run.id)
+
+    def retry(self, text: str) -> Run:
+        """Resumes a failed or cancelled run: what succeeded is kept."""
+        run = self.find(text)
+        return self.backend(run.backend).retry(run)
+
+    def clone(self, text: str, given: Iterable[str] = (), options: RunOptions | None = None) -> Run:
+        """Starts a run of the same compiled pipeline, with the same arguments but for those given."""
+        from kfp_magics import compiler  # noqa: PLC0415  (imports kfp)
+        from kfp_magics.backends.local import request_of  # noqa: PLC0415  (not needed to author)
+
+        run = self.find(text)
+        request = request_of(self.settings, run)
+        pipeline = compiler.load_pipeline(request.ir)
+        values = {**request.arguments, **self._values(given, pipeline)}
+        options = options or RunOptions()
+        return self.backend(options.backend or run.backend).submit(
+            request.ir,
+            values,
+            replace(request.options, name=options.name, cache=options.cache, started_by=options.started_by),
+        )
+
+    # One step
+
+    def try_step(self, name: str, given: Iterable[str] = (), options: RunOptions | None = None) -> Trial:
+        """Runs one step alone in a clean process, fed with live objects or files, and waits for it.
+
+        Args:
+            name: The step.
+            given: ``input=value`` words; an artifact's value is a kernel variable or a path.
+            options: How; every trial is a run of kind ``try``.
+
+        Returns:
+            The run and the outputs.
+
+        Raises:
+            RunFailedError: The step failed.
+        """
+        from kfp_magics import compiler, trying  # noqa: PLC0415  (imports kfp)
+
+        if name not in self.steps:
+            raise NotFoundError(f"There is no step {name!r}.", did_you_mean(name, self.steps))
+        component = self.steps[name].component
+        folder = trying.scratch_folder()
+        try:
+            fed = trying.feed(component, words_.split_words(given), self.namespace, folder)
+            run = self._submit(
+                compiler.single_step(component),
+                fed.parameters,
+                options or RunOptions(cache=False),
+                kind="try",
+                input_artifacts=fed.artifacts,
+            )
+            ended = self.wait(run)
+        finally:
+            trying.discard(folder)
+        task = next(task for task in ended.tasks if task.kind == "step")
+        return trying.Trial(run=ended, outputs=trying.outputs(component, task))
+
+    def replay(self, text: str, step: str) -> Replay:
+        """Gives a step's inputs and its code as it ran in a run.
+
+        Raises:
+            NotFoundError: There is no such run or step, or its code is not remembered.
+        """
+        from kfp_magics import trying  # noqa: PLC0415  (not needed to author)
+
+        run = self.find(text)
+        return trying.replay(self.find_task(run, step), self.sources(run))

@@ -1,0 +1,173 @@
+"""Single steps on live objects: trying one, and loading one of a run back into the kernel."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kfp_magics import live
+from kfp_magics.arguments import read_value
+from kfp_magics.errors import ArgumentError, NotFoundError, did_you_mean
+from kfp_magics.model import MISSING, Component, Json, Port, Run, Task
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from kfp_magics.backends.base import StepSource
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Feed:
+    """What a single step is given.
+
+    Attributes:
+        parameters: Input parameter → value.
+        artifacts: Input artifact → file that holds it.
+    """
+
+    parameters: Mapping[str, Json]
+    artifacts: Mapping[str, Path]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Trial:
+    """How a step tried alone ended.
+
+    Attributes:
+        run: The run, with the step as its only task.
+        outputs: Output name → value, or the artifact as `kfp_magics.live.ArtifactFile`.
+    """
+
+    run: Run
+    outputs: Mapping[str, object]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Replay:
+    """A step of a run as it ran, ready to be executed again in the kernel.
+
+    Attributes:
+        task: The task.
+        source: Its code as it ran.
+        names: What its code reads, by name: input values, input artifacts, and output artifacts that lead to a
+            scratch folder.
+    """
+
+    task: Task
+    source: str
+    names: Mapping[str, object]
+
+
+def feed(component: Component, texts: Mapping[str, str], namespace: Mapping[str, object], folder: Path) -> Feed:
+    """Reads what the user typed: literals and kernel names for parameters, kernel names and paths for artifacts.
+
+    Args:
+        component: The step.
+        texts: Input → what was typed.
+        namespace: The kernel's names.
+        folder: Where live objects are written for the step.
+
+    Raises:
+        ArgumentError: An input is unknown or missing, or a value does not fit.
+    """
+    ports = {port.name: port for port in component.inputs}
+    for name in texts:
+        if name not in ports:
+            raise ArgumentError(f"The step {component.name!r} takes no input {name!r}.", did_you_mean(name, ports))
+    missing = [one.name for one in component.inputs if one.name not in texts and not one.optional and not _has(one)]
+    if missing:
+        raise ArgumentError(
+            f"The step {component.name!r} also needs {', '.join(missing)}.",
+            f"%kfp_try {component.name} " + " ".join(f"{name}=…" for name in [*texts, *missing]),
+        )
+    how = live.formats(component.source)
+    parameters = {n: _parameter(ports[n], text, namespace) for n, text in texts.items() if ports[n].is_parameter}
+    artifacts = {
+        name: _artifact(ports[name], text, namespace, folder, how.get(name, ""))
+        for name, text in texts.items()
+        if not ports[name].is_parameter
+    }
+    return Feed(parameters=parameters, artifacts=artifacts)
+
+
+def outputs(component: Component, task: Task) -> dict[str, object]:
+    """The outputs of a finished task as values of the kernel."""
+    how = live.formats(component.source)
+    return {**task.outputs, **_files(task, "output", how)}
+
+
+def replay(task: Task, sources: Mapping[str, StepSource]) -> Replay:
+    """Puts together what a step had and what it was.
+
+    Raises:
+        NotFoundError: The run does not remember the step's code.
+    """
+    source = sources.get(task.component) or next(
+        (one for name, one in sources.items() if task.component.replace("_", "-").startswith(name.replace("_", "-"))),
+        None,
+    )
+    if source is None:
+        raise NotFoundError(
+            f"The run does not remember the code of {task.name!r}.", "Only steps that came from cells can be replayed."
+        )
+    how = live.formats(source.source)
+    scratch = Path(tempfile.mkdtemp(prefix="kfp-replay-"))
+    written = {
+        one.name: live.ArtifactFile(
+            name=one.name, path=str(scratch / one.name), type=one.type, format=how.get(one.name, "")
+        )
+        for one in task.artifacts
+        if one.io == "output"
+    }
+    return Replay(task=task, source=source.source, names={**task.inputs, **_files(task, "input", how), **written})
+
+
+def scratch_folder() -> Path:
+    """A folder for what a trial is fed with; removed by whoever asked for it."""
+    return Path(tempfile.mkdtemp(prefix="kfp-try-"))
+
+
+def discard(folder: Path) -> None:
+    """Removes a scratch folder."""
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _has(port: Port) -> bool:
+    return port.default is not MISSING
+
+
+def _parameter(port: Port, text: str, namespace: Mapping[str, object]) -> Json:
+    try:
+        return read_value(text, port)
+    except ArgumentError:
+        if text in namespace:
+            return namespace[text]
+        raise
+
+
+def _artifact(port: Port, text: str, namespace: Mapping[str, object], folder: Path, how: str) -> Path:
+    target = folder / port.name
+    if text in namespace:
+        live.write(namespace[text], target, how)
+        return target
+    path = Path(text).expanduser()
+    if path.exists():
+        return path.resolve()
+    names = [name for name in namespace if not name.startswith("_")]
+    raise ArgumentError(
+        f"The input {port.name!r} wants a variable or a file, and {text!r} is neither.",
+        did_you_mean(text, names) if names else "Give the path of a file that exists.",
+    )
+
+
+def _files(task: Task, side: str, how: Mapping[str, str]) -> dict[str, live.ArtifactFile]:
+    return {
+        one.name: live.ArtifactFile(
+            name=one.name, path=one.uri, type=one.type, metadata=one.metadata, format=how.get(one.name, "")
+        )
+        for one in task.artifacts
+        if one.io == side
+    }
