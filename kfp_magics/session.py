@@ -63,6 +63,7 @@ class Session:
         self.settings = settings or Settings()
         self.namespace: MutableMapping[str, Any] = {} if namespace is None else namespace
         self.notebook = notebook
+        self.cell_id = ""
         self.steps: dict[str, Step] = {}
         self.pipelines: dict[str, ComposedPipeline] = {}
         self._taken: dict[str, Component] = {}  # what kfp's own decorators made

@@ -1,0 +1,51 @@
+"""Groups of options that several magics take."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from IPython.core.magic_arguments import argument
+
+Decorator = Callable[[Any], Any]
+
+_POD: tuple[Decorator, ...] = (
+    argument("--cpu", default="", help="Cores: 500m, 2."),
+    argument("--memory", default="", help="Memory: 512M, 2Gi."),
+    argument("--gpu", default="", help="Accelerators: [TYPE:]N."),
+    argument("--env", action="append", default=[], metavar="K=V", help="Environment variable; never a secret."),
+    argument("--secret", action="append", default=[], metavar="NAME:KEY=ENV", help="Secret as a variable."),
+    argument("--secret-volume", action="append", default=[], metavar="NAME=PATH", help="Secret as files."),
+    argument("--pvc", action="append", default=[], metavar="NAME=PATH", help="Persistent volume claim."),
+    argument("--retries", type=int, default=0, help="How often a failed attempt is repeated."),
+    argument("--timeout", default="", help="Longest time of an attempt: 90s, 1h."),
+    argument("--no-cache", action="store_true", help="Never reuse an earlier result."),
+    argument("--label", action="append", default=[], metavar="K=V", help="Pod label."),
+    argument("--node-selector", action="append", default=[], metavar="K=V", help="Node label that the pod wants."),
+    argument("--toleration", action="append", default=[], metavar="K=V:EFFECT", help="Taint that the pod accepts."),
+    argument("--service-account", default="", help="Service account of the pod."),
+)
+
+_START: tuple[Decorator, ...] = (
+    argument("--backend", default="", help="Where it runs; the setting 'backend' when left out."),
+    argument("--name", default="", help="Display name of the run."),
+    argument("--experiment", default="", help="KFP experiment."),
+    argument("--no-cache", action="store_true", help="Run every task again, whatever ran before."),
+    argument("--wait", action="store_true", help="Wait until the run has ended, and fail when it fails."),
+)
+
+
+def _group(members: tuple[Decorator, ...]) -> Decorator:
+    def decorate(function: Any) -> Any:  # noqa: ANN401  (what IPython's decorators pass on)
+        for member in reversed(members):
+            function = member(function)
+        return function
+
+    return decorate
+
+
+pod_arguments = _group(_POD)
+"""What a step asks of the machine that runs it."""
+
+start_arguments = _group(_START)
+"""How a run is started."""

@@ -1,0 +1,89 @@
+"""Cells to steps and pipelines: ``%%kfp_component``, ``%%kfp_pipeline``, ``%kfp_compile``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from IPython.core.magic import cell_magic, line_cell_magic, line_magic, magics_class
+from IPython.core.magic_arguments import argument, magic_arguments
+
+from kfp_magics.cells.options import CellOptions
+from kfp_magics.errors import DefinitionError
+from kfp_magics.magics.arguments import pod_arguments
+from kfp_magics.magics.shell import KfpMagics, parse
+
+if TYPE_CHECKING:
+    from argparse import Namespace
+
+    from kfp_magics.widgets.cards import CompiledCard, StepCard
+    from kfp_magics.widgets.pipeline import PipelineView
+
+
+@magics_class
+class AuthorMagics(KfpMagics):
+    """Cells to steps and pipelines."""
+
+    @magic_arguments()
+    @argument("name", nargs="?", default="", help="Name of the step; the function's when left out.")
+    @argument("--lang", default="python", choices=("python", "bash"), help="What the cell is written in.")
+    @argument("--entry", default="", help="The function that is the step; the last one of the cell when left out.")
+    @argument("--in", dest="inputs", action="append", default=[], help="Input of plain statements: NAME:TYPE[=DEFAULT].")
+    @argument("--out", dest="outputs", action="append", default=[], help="Output: NAME:TYPE, for scripts NAME:TYPE=FILE.")
+    @argument("--base-image", default="", help="Image that the step runs in.")
+    @argument("--packages", nargs="+", action="extend", default=[], help="Requirements besides the inferred ones.")
+    @argument("--no-infer", action="store_true", help="Infer no requirements from imports.")
+    @argument("--include", action="append", default=[], help="Names of the notebook to copy in: helper,CONST.")
+    @argument("--context", default="", help="Folder with a Dockerfile that is the step.")
+    @argument("--image", default="", help="Image that was built from --context.")
+    @argument("--notebook", default="", help="Notebook that is the step.")
+    @pod_arguments
+    @line_cell_magic
+    def kfp_component(self, line: str, cell: str | None = None) -> StepCard | list[str]:
+        """Turns this cell into a pipeline step.
+
+        The cell is a module: its imports, constants and helpers travel with the step; the last function is the step.
+        Inputs and outputs come from its annotations. After the cell ran, compose the step in %%kfp_pipeline, run it
+        alone with %kfp_try, or call the plain function with NAME.fn(...).
+        """
+        from kfp_magics.widgets.cards import StepCard  # noqa: PLC0415  (drawn only now)
+
+        made = self.session.component(cell or "", _cell_options(parse(self.kfp_component, line)), self.session.cell_id)
+        return made if isinstance(made, list) else StepCard(made)
+
+    @magic_arguments()
+    @argument("--name", default="", help="Name of the pipeline for KFP; the function's when left out.")
+    @argument("--entry", default="", help="The function that is the pipeline; the last one of the cell when left out.")
+    @cell_magic
+    def kfp_pipeline(self, line: str, cell: str) -> PipelineView:
+        """Composes steps into a pipeline with ordinary KFP DSL, and draws its graph.
+
+        Conditions, loops, exit handlers and nested pipelines are kfp's own: dsl.If, dsl.ParallelFor, dsl.ExitHandler.
+        """
+        from kfp_magics import ir  # noqa: PLC0415  (beside its only use)
+        from kfp_magics.widgets.pipeline import PipelineView  # noqa: PLC0415  (drawn only now)
+
+        words = parse(self.kfp_pipeline, line)
+        composed = self.session.pipeline(cell, name=words.name, entry=words.entry, cell_id=self.session.cell_id)
+        compiled = composed.pipeline
+        return PipelineView(compiled.name, ir.static_tasks(ir.parse(compiled.ir), templates=True))
+
+    @magic_arguments()
+    @argument("pipeline", help="Name of a pipeline or a step.")
+    @argument("path", nargs="?", default="", help="File to write; PIPELINE.yaml when left out.")
+    @line_magic
+    def kfp_compile(self, line: str) -> CompiledCard:
+        """Writes the compiled pipeline (KFP v2 IR, YAML) to a file."""
+        from kfp_magics.widgets.cards import CompiledCard  # noqa: PLC0415  (drawn only now)
+
+        words = parse(self.kfp_compile, line)
+        return CompiledCard(self.session.compile(words.pipeline, words.path))
+
+
+def _cell_options(words: Namespace) -> CellOptions:
+    values = vars(words).copy()
+    if values["context"] and values["notebook"]:
+        raise DefinitionError("A step is a --context or a --notebook, not both.", "Leave one of them out.")
+    values["infer"] = not values.pop("no_infer")
+    values["notebook_step"] = values.pop("notebook")
+    values["include"] = [name for words in values["include"] for name in words.split(",") if name]
+    return CellOptions(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})

@@ -1,0 +1,77 @@
+"""What every magic shares: its session, the cell it stands in, and words that are read with help."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+from typing import TYPE_CHECKING, Any
+
+from IPython.core.error import UsageError
+from IPython.core.magic import Magics
+
+from kfp_magics.errors import DefinitionError, did_you_mean
+from kfp_magics.session import Session
+
+if TYPE_CHECKING:
+    from argparse import Namespace
+
+    from IPython.core.interactiveshell import InteractiveShell
+
+_ATTRIBUTE = "_kfp_magics_session"
+
+
+def current_session(shell: InteractiveShell) -> Session:
+    """The session of a shell, made with the first magic."""
+    session = getattr(shell, _ATTRIBUTE, None)
+    if session is None:
+        session = Session(namespace=shell.user_ns, notebook=os.environ.get("JPY_SESSION_NAME", ""))
+        setattr(shell, _ATTRIBUTE, session)
+        shell.events.register("pre_run_cell", _CellIds(session))
+    assert isinstance(session, Session)
+    return session
+
+
+class _CellIds:
+    """Remembers which cell runs, as the front end names it."""
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+
+    def __call__(self, info: Any) -> None:  # noqa: ANN401  (IPython's ExecutionInfo)
+        self.session.cell_id = getattr(info, "cell_id", None) or ""
+
+
+class KfpMagics(Magics):  # type: ignore[misc]  (IPython is untyped)
+    """A family of magics over one session."""
+
+    def __init__(self, shell: InteractiveShell, session: Session) -> None:
+        super().__init__(shell)
+        self.session = session
+
+
+def parse(magic: Any, line: str) -> Namespace:  # noqa: ANN401  (what IPython's decorators made of a method)
+    """Reads the words of a magic line as the magic declares them.
+
+    Args:
+        magic: The decorated magic.
+        line: The words.
+
+    Raises:
+        DefinitionError: A word does not fit; the hint names the nearest option.
+    """
+    try:
+        words = shlex.split(line)
+    except ValueError as error:
+        raise DefinitionError(f"The magic line does not read: {error}.", "Close each quote that opens.") from error
+    parser = magic.parser
+    try:
+        found: Namespace = parser.parse_args(words)
+    except UsageError as error:
+        options = [option for action in parser._actions for option in action.option_strings]  # noqa: SLF001  (argparse has no public list)
+        wrong = next(iter(re.findall(r"(?<!\S)(--?[\w-]+)", str(error))), "")
+        hint = did_you_mean(wrong, options) if wrong and wrong not in options else ""
+        raise DefinitionError(
+            f"%{parser.prog.lstrip('%')}: {error}", hint or f"%{parser.prog.lstrip('%')}? shows what it takes."
+        ) from error
+    return found
