@@ -51,6 +51,4 @@ class RunMagics(KfpMagics):
 
 def run_options(words: Namespace) -> RunOptions:
     """The options of ``start_arguments`` as a value."""
-    return RunOptions(
-        backend=words.backend, name=words.name, experiment=words.experiment, cache=not words.no_cache
-    )
+    return RunOptions(backend=words.backend, name=words.name, experiment=words.experiment, cache=not words.no_cache)
