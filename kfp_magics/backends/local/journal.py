@@ -1,0 +1,66 @@
+"""From the supervisor to the store: state changes gathered for a moment and written together."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from kfp_magics.model import Run, Task
+    from kfp_magics.runs.store import Store
+
+_DELAY = 0.02  # seconds; several tasks that end at once cost one transaction
+
+
+class Journal:
+    """The state of one run as its supervisor knows it.
+
+    Args:
+        store: Where it is written.
+        run: The run as it starts.
+        tasks: Its tasks as they start.
+    """
+
+    def __init__(self, store: Store, run: Run, tasks: Iterable[Task]) -> None:
+        self._store = store
+        self.run = replace(run, tasks=())
+        self.tasks = {task.id: task for task in tasks}
+        self._dirty: dict[str, None] = {}
+        self._timer: asyncio.TimerHandle | None = None
+
+    def add(self, task: Task) -> None:
+        """Adds a task that was not known before, unless it is."""
+        if task.id not in self.tasks:
+            self.tasks[task.id] = task
+            self._touch(task.id)
+
+    def change(self, task_id: str, **fields: Any) -> Task:  # noqa: ANN401  (fields of Task)
+        """Changes what is known about a task."""
+        self.tasks[task_id] = replace(self.tasks[task_id], **fields)
+        self._touch(task_id)
+        return self.tasks[task_id]
+
+    def _touch(self, task_id: str) -> None:
+        self._dirty[task_id] = None
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(_DELAY, self.flush)
+
+    def change_run(self, **fields: Any) -> None:  # noqa: ANN401  (fields of Run)
+        """Changes what is known about the run, and writes it with everything that waits."""
+        self.run = replace(self.run, **fields)
+        self.flush(whole=True)
+
+    def flush(self, *, whole: bool = False) -> None:
+        """Writes what has changed."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        changed = [self.tasks[task_id] for task_id in self._dirty]
+        self._dirty.clear()
+        if whole:
+            self._store.save(replace(self.run, tasks=tuple(changed)))
+        elif changed:
+            self._store.save_tasks(self.run.id, changed, attempt=self.run.attempt)
