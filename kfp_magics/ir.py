@@ -1,0 +1,245 @@
+"""Compiled pipelines as they stand in a file: KFP v2 IR, read as plain values without kfp."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from graphlib import CycleError, TopologicalSorter
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from kfp_magics.errors import DefinitionError
+from kfp_magics.model import MISSING, Port, Task
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from kfp_magics.model import Json, TaskKind
+
+_Loader: type[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_TYPES = {
+    "NUMBER_INTEGER": "int",
+    "NUMBER_DOUBLE": "float",
+    "STRING": "str",
+    "BOOLEAN": "bool",
+    "LIST": "list",
+    "STRUCT": "dict",
+    "TASK_FINAL_STATUS": "TaskFinalStatus",
+}
+_HINT = "Compile the pipeline with kfp 2: kfp.compiler.Compiler().compile(pipeline, 'pipeline.yaml')"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class IR:
+    """A compiled pipeline.
+
+    Attributes:
+        text: The YAML, as it was.
+        spec: The PipelineSpec message as JSON.
+        platform: The PlatformSpec message as JSON (the second document); empty when there is none.
+    """
+
+    text: str
+    spec: Mapping[str, Json]
+    platform: Mapping[str, Json] = field(default_factory=dict)
+
+    def component(self, task: Mapping[str, Json]) -> Mapping[str, Json]:
+        """The ComponentSpec that a task refers to."""
+        found: Mapping[str, Json] = self.spec["components"][task["componentRef"]["name"]]
+        return found
+
+    def executor(self, component: Mapping[str, Json]) -> Mapping[str, Json]:
+        """The executor that a component names; empty for a component that is a DAG."""
+        executors: Mapping[str, Json] = self.spec.get("deploymentSpec", {}).get("executors", {})
+        found: Mapping[str, Json] = executors.get(component.get("executorLabel", ""), {})
+        return found
+
+    def pod(self, label: str) -> Mapping[str, Json]:
+        """What the platform part says of an executor's pod, by the executor's label."""
+        found: Mapping[str, Json] = (
+            self.platform.get("platforms", {})
+            .get("kubernetes", {})
+            .get("deploymentSpec", {})
+            .get("executors", {})
+            .get(label, {})
+        )
+        return found
+
+
+def parse(text: str) -> IR:
+    """Reads and checks a compiled pipeline.
+
+    Args:
+        text: YAML or JSON; a second document may hold the platform part.
+
+    Raises:
+        DefinitionError: It is no KFP v2 IR, refers to something that is not there, or goes in a circle.
+    """
+    try:
+        documents = [one for one in yaml.load_all(text, Loader=_Loader) if one is not None]  # noqa: S506  (a safe loader)
+    except yaml.YAMLError as error:
+        raise DefinitionError(f"The compiled pipeline is no YAML: {' '.join(str(error).split())}", _HINT) from error
+    spec = documents[0] if documents else None
+    if not isinstance(spec, dict):
+        raise DefinitionError("The compiled pipeline is empty, or no YAML mapping.", _HINT)
+    spec = spec.get("pipelineSpec", spec)
+    if "apiVersion" in spec and "kind" in spec:
+        raise DefinitionError(f"This is a Kubernetes {spec['kind']}, not KFP v2 IR.", _HINT)
+    if "implementation" in spec:
+        raise DefinitionError("This is a KFP component of version 1, not a compiled pipeline.", _HINT)
+    if not isinstance(spec.get("root"), dict) or "dag" not in spec["root"]:
+        raise DefinitionError("The compiled pipeline has no 'root' with a 'dag'.", _HINT)
+    if len(documents) > 2:
+        raise DefinitionError("The compiled pipeline has more than two YAML documents.", _HINT)
+    ir = IR(text=text, spec={"components": {}, **spec}, platform=documents[1] if len(documents) > 1 else {})
+    _check(ir)
+    return ir
+
+
+def _check(ir: IR) -> None:
+    _check_dag(ir, ir.spec["root"], "the pipeline")
+    for name, component in ir.spec["components"].items():
+        if "dag" in component:
+            _check_dag(ir, component, repr(name))
+        elif not ir.executor(component):
+            raise DefinitionError(f"The component {name!r} has neither a DAG nor an executor.", _HINT)
+    inside = {
+        name: {task["componentRef"]["name"] for task in component.get("dag", {}).get("tasks", {}).values()}
+        for name, component in ir.spec["components"].items()
+    }
+    _refuse_circles(inside, "The pipeline nests itself")
+
+
+def _check_dag(ir: IR, component: Mapping[str, Json], where: str) -> None:
+    tasks = component["dag"].get("tasks", {})
+    for key, task in tasks.items():
+        name = task.get("componentRef", {}).get("name")
+        if name not in ir.spec["components"]:
+            raise DefinitionError(f"The task {key!r} refers to a component {name!r} that is not there.", _HINT)
+        for needed in needs(task):
+            if needed not in tasks:
+                raise DefinitionError(f"The task {key!r} needs {needed!r}, which is not in {where}.", _HINT)
+    _refuse_circles({key: set(needs(task)) for key, task in tasks.items()}, f"The tasks of {where} wait for each other")
+
+
+def _refuse_circles(graph: Mapping[str, set[str]], what: str) -> None:
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        raise DefinitionError(f"{what}: {' → '.join(error.args[1])}.", "Break the circle.") from error
+
+
+def needs(task: Mapping[str, Json]) -> tuple[str, ...]:
+    """The tasks of the same DAG that a task waits for: those it names and those whose outputs it takes."""
+    found = dict.fromkeys(task.get("dependentTasks", ()))
+    inputs = task.get("inputs", {})
+    for one in (*inputs.get("parameters", {}).values(), *inputs.get("artifacts", {}).values()):
+        for source in ("taskOutputParameter", "taskOutputArtifact", "taskFinalStatus"):
+            if producer := one.get(source, {}).get("producerTask"):
+                found[producer] = None
+    return tuple(found)
+
+
+def name(ir: IR) -> str:
+    """The pipeline's name."""
+    found: str = ir.spec.get("pipelineInfo", {}).get("name") or "pipeline"
+    return found
+
+
+def parameters(ir: IR) -> tuple[Port, ...]:
+    """What a run of the pipeline may be given: parameters first, then artifacts."""
+    definitions = ir.spec["root"].get("inputDefinitions", {})
+    plain = [
+        Port(
+            name=key,
+            type=_TYPES.get(one.get("parameterType", ""), "str"),
+            default=one.get("defaultValue", MISSING),
+            optional=bool(one.get("isOptional")),
+        )
+        for key, one in definitions.get("parameters", {}).items()
+    ]
+    artifacts = [
+        Port(
+            name=key,
+            type=_artifact_type(one.get("artifactType", {})),
+            optional=bool(one.get("isOptional")),
+            is_list=bool(one.get("isArtifactList")),
+        )
+        for key, one in definitions.get("artifacts", {}).items()
+    ]
+    return (*plain, *artifacts)
+
+
+def _artifact_type(value: Mapping[str, Json]) -> str:
+    title: str = value.get("schemaTitle", "system.Artifact")
+    if title.startswith("system."):
+        return title.removeprefix("system.")
+    return f"{title}@{value['schemaVersion']}" if value.get("schemaVersion") else title
+
+
+def static_tasks(ir: IR, *, templates: bool = False) -> tuple[Task, ...]:
+    """Lists the tasks that are known before a run, groups before their members.
+
+    Args:
+        ir: The compiled pipeline.
+        templates: Shows every loop as one iteration ``*``, to draw the pipeline; otherwise loops over constants are
+            expanded, and other loops stand alone until their items are known.
+
+    Returns:
+        Pending tasks. An id is a path: ``train``, ``exit-handler-1/train``, ``for-loop-1/0/train``.
+    """
+    return tuple(_members(ir, ir.spec["root"], "", templates=templates))
+
+
+def _members(ir: IR, component: Mapping[str, Json], parent: str, *, templates: bool) -> Iterator[Task]:
+    prefix = f"{parent}/" if parent else ""
+    for key, spec in component["dag"].get("tasks", {}).items():
+        task = static_task(ir, key, spec, prefix)
+        yield task
+        inner = ir.component(spec)
+        if "dag" not in inner:
+            continue
+        if task.kind != "loop":
+            yield from _members(ir, inner, task.id, templates=templates)
+            continue
+        for number in ["*"] if templates else _constant_items(spec):
+            yield Task(id=f"{task.id}/{number}", name=number, kind="iteration", parent=task.id)
+            yield from _members(ir, inner, f"{task.id}/{number}", templates=templates)
+
+
+def static_task(ir: IR, key: str, spec: Mapping[str, Json], prefix: str) -> Task:
+    """A task as it is known before it runs.
+
+    Args:
+        ir: The compiled pipeline.
+        key: Its name in its DAG.
+        spec: The PipelineTaskSpec.
+        prefix: Id of its group with a slash behind, or nothing.
+    """
+    component = ir.component(spec)
+    executor = ir.executor(component)
+    return Task(
+        id=prefix + key,
+        name=spec.get("taskInfo", {}).get("name", key),
+        kind=_kind(key, spec, component, executor),
+        component=spec["componentRef"]["name"].removeprefix("comp-"),
+        parent=prefix[:-1],
+        needs=tuple(prefix + one for one in needs(spec)),
+        image=executor.get("container", {}).get("image", ""),
+    )
+
+
+def _kind(key: str, spec: Mapping[str, Json], component: Mapping[str, Json], executor: Mapping[str, Json]) -> TaskKind:
+    if "parameterIterator" in spec or "artifactIterator" in spec:
+        return "loop"
+    if "dag" not in component:
+        return "importer" if "importer" in executor else "step"
+    if spec.get("triggerPolicy", {}).get("condition"):
+        return "condition"
+    return "exit-handler" if key.startswith("exit-handler-") else "group"
+
+
+def _constant_items(spec: Mapping[str, Json]) -> list[str]:
+    raw = spec.get("parameterIterator", {}).get("items", {}).get("raw")
+    return [str(number) for number in range(len(json.loads(raw)))] if raw else []
