@@ -1,10 +1,14 @@
-"""From the supervisor to the store: state changes gathered for a moment and written together."""
+"""From the supervisor to the store: state changes gathered for a moment and written together, off the event loop."""
 
 from __future__ import annotations
 
 import asyncio
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
+
+from kfp_magics.errors import StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -13,6 +17,8 @@ if TYPE_CHECKING:
     from kfp_magics.runs.store import Store
 
 _DELAY = 0.02  # seconds; several tasks that end at once cost one transaction
+_PATIENCE = 600.0  # seconds that a store which others lock is tried again
+_PAUSE = 0.5  # seconds between two tries
 
 
 class Journal:
@@ -30,6 +36,8 @@ class Journal:
         self.tasks = {task.id: task for task in tasks}
         self._dirty: dict[str, None] = {}
         self._timer: asyncio.TimerHandle | None = None
+        self._writer = ThreadPoolExecutor(1, "journal")  # one thread: what is written stays in order
+        self._failure: Exception | None = None
 
     def add(self, task: Task) -> None:
         """Adds a task that was not known before, unless it is."""
@@ -54,13 +62,37 @@ class Journal:
         self.flush(whole=True)
 
     def flush(self, *, whole: bool = False) -> None:
-        """Writes what has changed."""
+        """Hands what has changed to the writer."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        changed = [self.tasks[task_id] for task_id in self._dirty]
+        changed = tuple(self.tasks[task_id] for task_id in self._dirty)
         self._dirty.clear()
-        if whole:
-            self._store.save(replace(self.run, tasks=tuple(changed)))
-        elif changed:
-            self._store.save_tasks(self.run.id, changed, attempt=self.run.attempt)
+        if whole or changed:
+            self._writer.submit(self._write, self.run, changed, whole=whole)
+
+    def _write(self, run: Run, changed: tuple[Task, ...], *, whole: bool) -> None:
+        deadline = time.monotonic() + _PATIENCE
+        while self._failure is None:
+            try:
+                if whole:
+                    self._store.save(replace(run, tasks=changed))
+                else:
+                    self._store.save_tasks(run.id, changed, attempt=run.attempt)
+            except StoreError as error:
+                if time.monotonic() > deadline:
+                    self._failure = error
+                time.sleep(_PAUSE)
+            else:
+                return
+
+    def close(self) -> None:
+        """Waits until everything is written.
+
+        Raises:
+            StoreError: Something could not be written.
+        """
+        self.flush()
+        self._writer.shutdown()
+        if self._failure is not None:
+            raise self._failure

@@ -9,17 +9,18 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from kfp_magics.backends.local import conditions
-from kfp_magics.backends.local.inputs import MissingInputError, Scope, dag_outputs, needs, task_inputs
+from kfp_magics.backends.local.inputs import MissingInputError, dag_outputs, task_inputs
+from kfp_magics.backends.local.nodes import Node, Result, Scope
 from kfp_magics.backends.local.values import Values, as_artifacts, collect, with_defaults
 from kfp_magics.errors import KfpMagicsError
+from kfp_magics.ir import needs, static_task
 from kfp_magics.model import Failure, State, Task
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from kfp_magics.backends.local.journal import Journal
     from kfp_magics.backends.local.steps import StepRunner
@@ -27,42 +28,6 @@ if TYPE_CHECKING:
     from kfp_magics.model import Json
 
 _ALWAYS = "ALL_UPSTREAM_TASKS_COMPLETED"
-
-
-@dataclass(kw_only=True, slots=True)
-class Result:
-    """How a task ended.
-
-    Attributes:
-        state: A final state.
-        outputs: What it gave; empty unless it succeeded.
-        error: Why it failed.
-        culprit: Id of the step that failed, in a group that failed.
-    """
-
-    state: State
-    outputs: Values = field(default_factory=Values)
-    error: Failure | None = None
-    culprit: str = ""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Node:
-    """One task of one DAG, while it is carried out.
-
-    Attributes:
-        id: Its id in the run.
-        key: Its name in the DAG.
-        spec: The PipelineTaskSpec.
-        scope: What its DAG's tasks see.
-        exempt: Whether it runs although the run is cancelled (exit handlers and what is in them).
-    """
-
-    id: str
-    key: str
-    spec: Mapping[str, Json]
-    scope: Scope
-    exempt: bool
 
 
 class Scheduler:
@@ -99,11 +64,15 @@ class Scheduler:
     async def _dag(self, component: Mapping[str, Json], prefix: str, inputs: Values, *, exempt: bool) -> Result:
         tasks = component["dag"].get("tasks", {})
         loop = asyncio.get_running_loop()
-        scope = Scope(prefix=prefix, inputs=inputs, done={key: loop.create_future() for key in tasks})
+        scope = Scope(
+            prefix=prefix,
+            inputs=inputs,
+            done={key: loop.create_future() for key in tasks},
+            outputs={key: self._ir.component(spec).get("outputDefinitions", {}) for key, spec in tasks.items()},
+        )
         async with asyncio.TaskGroup() as group:
             for key, spec in tasks.items():
-                always = spec.get("triggerPolicy", {}).get("strategy") == _ALWAYS
-                node = Node(id=prefix + key, key=key, spec=spec, scope=scope, exempt=exempt or always)
+                node = Node(id=prefix + key, key=key, spec=spec, scope=scope, exempt=exempt or _is_exit_task(spec))
                 group.create_task(self._node(node))
         results = {key: future.result() for key, future in scope.done.items()}
         return self._sum_up(component, results, prefix)
@@ -118,7 +87,7 @@ class Scheduler:
         return Result(state=State.SUCCEEDED, outputs=outputs)
 
     async def _node(self, node: Node) -> None:
-        self._journal.add(Task(id=node.id, name=node.spec.get("taskInfo", {}).get("name", node.key)))
+        self._journal.add(static_task(self._ir, node.key, node.spec, node.scope.prefix))
         upstream = {key: await node.scope.done[key] for key in needs(node.spec)}
         try:
             result = await self._decide(node, upstream)
@@ -140,14 +109,15 @@ class Scheduler:
                     return self._skip(node, f"needs {key!r}, which {_was(result.state)}")
         if self._cancelled and not node.exempt:
             return Result(state=State.CANCELLED)
-        component = self._ir.spec["components"][node.spec["componentRef"]["name"]]
+        component = self._ir.component(node.spec)
+        constants = self._steps.constants(node.id)
         try:
-            given = task_inputs(node.spec, node.scope, upstream, self._steps.constants(node.id))
+            given = task_inputs(node.spec, node.scope, upstream, constants, component)
         except MissingInputError as missing:
             return self._skip(node, str(missing))
-        if condition := policy.get("condition"):
-            if not conditions.holds(condition, given.parameters):
-                return self._skip(node, f"its condition is false: {condition}")
+        condition = policy.get("condition")
+        if condition and not conditions.holds(condition, given.parameters):
+            return self._skip(node, f"its condition is false: {condition}")
         if "parameterIterator" in node.spec or "artifactIterator" in node.spec:
             return await self._loop(node, component, given)
         return await self._carry_out(node, component, given)
@@ -222,11 +192,16 @@ class Scheduler:
                 self._journal.change(task.id, state=state, reason=f"in {group!r}, which was {state}")
 
 
+def _is_exit_task(spec: Mapping[str, Json]) -> bool:
+    always = spec.get("triggerPolicy", {}).get("strategy") == _ALWAYS
+    return always and any(one.startswith("exit-handler-") for one in spec.get("dependentTasks", ()))
+
+
 def _was(state: State) -> str:
     return "failed" if state is State.FAILED else f"was {state}"
 
 
-def _iterations(spec: Mapping[str, Json], given: Values) -> Any:  # noqa: ANN401  (a generator of Values)
+def _iterations(spec: Mapping[str, Json], given: Values) -> Iterator[Values]:
     if "artifactIterator" in spec:
         iterator = spec["artifactIterator"]
         for one in given.artifacts.get(iterator["items"]["inputArtifact"], []):
