@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from kfp_magics.backends.local import conditions
 from kfp_magics.backends.local.inputs import MissingInputError, dag_outputs, task_inputs
 from kfp_magics.backends.local.nodes import Node, Result, Scope
-from kfp_magics.backends.local.values import Values, as_artifacts, collect, with_defaults
+from kfp_magics.backends.local.values import Values, collect, with_defaults
 from kfp_magics.errors import KfpMagicsError
 from kfp_magics.ir import needs, static_task
 from kfp_magics.model import Failure, State, Task
@@ -178,7 +178,9 @@ class Scheduler:
             node.id,
             state=State.RUNNING,
             started=time.time(),
-            inputs={name: value for name, value in inputs.parameters.items() if not name.startswith("pipelinechannel-")},
+            inputs={
+                name: value for name, value in inputs.parameters.items() if not name.startswith("pipelinechannel-")
+            },
             artifacts=(),
         )
 
@@ -205,9 +207,7 @@ def _iterations(spec: Mapping[str, Json], given: Values) -> Iterator[Values]:
     if "artifactIterator" in spec:
         iterator = spec["artifactIterator"]
         for one in given.artifacts.get(iterator["items"]["inputArtifact"], []):
-            yield Values(
-                parameters=dict(given.parameters), artifacts={**given.artifacts, iterator["itemInput"]: [one]}
-            )
+            yield Values(parameters=dict(given.parameters), artifacts={**given.artifacts, iterator["itemInput"]: [one]})
         return
     iterator = spec["parameterIterator"]
     items = iterator["items"]
@@ -225,5 +225,7 @@ def _iterations(spec: Mapping[str, Json], given: Values) -> Iterator[Values]:
 def _loop_item(spec: Mapping[str, Json], inputs: Values) -> dict[str, Json]:
     if "parameterIterator" in spec:
         return {"item": inputs.parameters[spec["parameterIterator"]["itemInput"]]}
-    artifact = as_artifacts(Values(artifacts={"item": inputs.artifacts[spec["artifactIterator"]["itemInput"]]}), "input")
+    artifact = as_artifacts(
+        Values(artifacts={"item": inputs.artifacts[spec["artifactIterator"]["itemInput"]]}), "input"
+    )
     return {"item": artifact[0].uri}

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kfp_magics.backends.base import find_source
 from kfp_magics.backends.local import pods
 from kfp_magics.backends.local.cache import Cache, key
 from kfp_magics.backends.local.executor import Launch, Outcome
@@ -138,7 +139,7 @@ class StepRunner:
 
     def _describe(self, node: Node, inputs: Values) -> None:
         task = self._journal.tasks[node.id]
-        source = self._request.options.sources.get(task.component) or self._request.options.sources.get(task.name)
+        source = find_source(self._request.options.sources, task.component)
         self._journal.change(
             node.id,
             inputs=dict(inputs.parameters),
@@ -201,7 +202,7 @@ class StepRunner:
         number = self._journal.tasks[node.id].attempt + 1
         folder = self._folder / "tasks" / node.id / f"attempt-{number}"
         folder.mkdir(parents=True, mode=0o700)
-        self._journal.change(node.id, state=State.RUNNING, started=time.time(), attempt=number)
+        task = self._journal.change(node.id, state=State.RUNNING, started=time.time(), attempt=number)
         message = executor_input(work.inputs, work.component, folder)
         launch = self._launch(work, number, folder, message)
         limit = pods.timeout(work.pod)
@@ -214,13 +215,14 @@ class StepRunner:
                 message=f"It took longer than its timeout of {limit:g} s.", hint="Give it more with --timeout."
             )
         except KfpMagicsError as error:
-            return Failure(message=error.message, hint=error.hint, cell_id=launch.source.cell_id if launch.source else "")
+            return Failure(
+                message=error.message, hint=error.hint, cell_id=launch.source.cell_id if launch.source else ""
+            )
         return _read(outcome, message, work.component)
 
     def _launch(self, work: _Work, number: int, folder: Path, message: dict[str, Any]) -> Launch:
         task = self._journal.tasks[work.node.id]
         constants = self.constants(work.node.id)
-        sources = self._request.options.sources
         return Launch(
             task_id=work.node.id,
             attempt=number,
@@ -231,7 +233,7 @@ class StepRunner:
             env=work.env,
             folder=folder,
             log=folder / "log.txt",
-            source=sources.get(task.component) or sources.get(task.name),
+            source=find_source(self._request.options.sources, task.component),
         )
 
 

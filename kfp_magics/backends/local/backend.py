@@ -1,0 +1,228 @@
+"""The embedded engine as a backend: starts supervisors, and tells what became of them."""
+
+from __future__ import annotations
+
+import codecs
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import tarfile
+import tempfile
+import time
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+from kfp_magics import ir as irs
+from kfp_magics.backends.local import checks, lock
+from kfp_magics.backends.local import request as requests
+from kfp_magics.backends.local.processes import ProcessExecutor
+from kfp_magics.errors import BackendError, NotFoundError, did_you_mean
+from kfp_magics.model import Failure, Run, State, Task
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from kfp_magics.backends.base import SubmitOptions
+    from kfp_magics.model import Json
+    from kfp_magics.runs.store import Store
+    from kfp_magics.settings import Settings
+
+_PIECE = 1 << 16  # bytes of a log that are read at once
+
+
+class LocalBackend:
+    """Runs compiled pipelines on this machine.
+
+    Args:
+        settings: Where things are kept and how they run.
+        store: Where supervisors and this process meet.
+    """
+
+    name = "local"
+
+    def __init__(self, settings: Settings, store: Store) -> None:
+        self._settings = settings
+        self._store = store
+        self._children: list[subprocess.Popen[bytes]] = []
+
+    def submit(self, ir: str, arguments: Mapping[str, Json], options: SubmitOptions) -> Run:
+        """Starts a run and returns at once; see `Backend.submit`."""
+        pipeline = irs.parse(ir)
+        values = checks.check_arguments(pipeline, arguments, options)
+        folder = requests.folder_of(self._settings, _new_id())
+        executor = ProcessExecutor(self._settings, folder)
+        checks.check_steps(pipeline, executor, self._settings.home_path / "secrets")
+        now = time.time()
+        run = Run(
+            id=folder.name,
+            name=options.name or f"{irs.name(pipeline)} {time.strftime('%H:%M:%S', time.localtime(now))}",
+            kind=options.kind,
+            pipeline=irs.name(pipeline),
+            backend=self.name,
+            tasks=irs.static_tasks(pipeline),
+            parameters=values.parameters,
+            created=now,
+            experiment=options.experiment,
+            notebook=options.notebook,
+            started_by=options.started_by,
+        )
+        request = requests.Request(
+            run_id=run.id,
+            ir=ir,
+            arguments=values.parameters,
+            options=options,
+            settings=requests.engine_settings(self._settings),
+        )
+        requests.write(folder, request)
+        stored = self._store.save(run)
+        self._start(folder)
+        return stored
+
+    def _start(self, folder: Path) -> None:
+        held = lock.take(folder)
+        if held is None:
+            raise BackendError(f"The run {folder.name!r} is running already.", f"%kfp_runs {folder.name} shows it.")
+        self._children = [child for child in self._children if child.poll() is None]
+        try:
+            with (folder / "supervisor.log").open("ab") as log:
+                child = subprocess.Popen(
+                    [sys.executable, "-m", "kfp_magics.backends.local.supervisor", str(folder), str(held)],
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    cwd=folder,
+                    env=os.environ | {"_KFP_RUNTIME": "true", "PYTHONUNBUFFERED": "1"},
+                    pass_fds=(held,),
+                    start_new_session=True,
+                )
+            lock.sign(held, child.pid)
+        finally:
+            os.close(held)
+        self._children.append(child)  # a child that nobody waits for would warn when it is forgotten
+
+    def poll(self, run: Run) -> Run:
+        """Looks where a run stands; a supervisor that is gone shows as a failure."""
+        folder = requests.folder_of(self._settings, run.id)
+        alive = folder.is_dir() and lock.holder(folder) is not None
+        stored = self._store.get(run.id)  # after the look at the lock: the supervisor writes before it lets go
+        if stored.state.final or alive:
+            return stored
+        return _ended(stored, State.FAILED, _gone(stored))
+
+    def cancel(self, run: Run) -> None:
+        """Asks for the end of a run; see `Backend.cancel`."""
+        folder = requests.folder_of(self._settings, run.id)
+        held = lock.holder(folder) if folder.is_dir() else None
+        if held is None:
+            stored = self._store.get(run.id)
+            if not stored.state.final:
+                self._store.save(_ended(stored, State.CANCELLED, None))
+            return
+        pid, host = held
+        if host != socket.gethostname():
+            raise BackendError(
+                f"The run {run.name!r} runs on {host!r}.", f"Cancel it there: kfp-magics cancel {run.id}"
+            )
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGTERM)
+
+    def retry(self, run: Run) -> Run:
+        """Resumes a failed or cancelled run; see `Backend.retry`."""
+        current = self.poll(run)
+        if current.state not in {State.FAILED, State.CANCELLED}:
+            raise BackendError(
+                f"The run {current.name!r} is {current.state}; only failed and cancelled runs resume.",
+                f"%kfp_clone {current.id} starts it anew.",
+            )
+        folder = requests.folder_of(self._settings, run.id)
+        requests.read(folder)
+        tasks = tuple(task if task.state is State.SUCCEEDED else _again(task) for task in current.tasks)
+        resumed = replace(
+            current, attempt=current.attempt + 1, state=State.PENDING, finished=None, error=None, tasks=tasks
+        )
+        stored = self._store.save(resumed)
+        self._start(folder)
+        return stored
+
+    def logs(self, run: Run, task: Task, *, follow: bool = False) -> Iterator[str]:
+        """Yields the log of a task's last attempt; see `Backend.logs`."""
+        decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        position, path = 0, self._log(run, task)
+        while True:
+            current = self._store.get(run.id).task(task.id) if follow else None
+            over = current is None or current.state.final or self.poll(run).state.final
+            if current is not None and (newer := self._log(run, current)) != path:
+                position, path = 0, newer
+            while piece := _read(path, position):
+                position += len(piece)
+                yield decoder.decode(piece)
+            if over:
+                return
+            time.sleep(self._settings.poll_interval)
+
+    def _log(self, run: Run, task: Task) -> Path:
+        folder = requests.folder_of(self._settings, run.id)
+        return folder / "tasks" / task.id / f"attempt-{task.attempt}" / "log.txt"
+
+    def artifact(self, run: Run, task: Task, name: str) -> BinaryIO:  # noqa: ARG002  (others need the run)
+        """Opens what an artifact holds; a folder comes as a tar archive; see `Backend.artifact`."""
+        found = next((one for one in task.artifacts if one.name == name), None)
+        if found is None:
+            known = {one.name for one in task.artifacts}
+            raise NotFoundError(f"The step {task.name!r} has no artifact {name!r}.", did_you_mean(name, known))
+        path = Path(found.uri)
+        if path.is_dir():
+            archive = tempfile.TemporaryFile()  # noqa: SIM115  (closed by whoever reads it)
+            with tarfile.open(fileobj=archive, mode="w") as tar:
+                tar.add(path, arcname=path.name)
+            archive.seek(0)
+            return archive
+        try:
+            return path.open("rb")
+        except OSError as error:
+            raise NotFoundError(
+                f"The content of {name!r} of step {task.name!r} is not on this machine: {found.uri}",
+                "Metrics live in the metadata; other artifacts where their URI says.",
+            ) from error
+
+
+def _new_id() -> str:
+    return f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{secrets.token_hex(3)}"
+
+
+def _gone(run: Run) -> Failure:
+    return Failure(
+        message="The engine of this run is gone without a word: it was killed, or the machine restarted.",
+        hint=f"%kfp_retry {run.id} resumes the run; what succeeded is kept.",
+    )
+
+
+def _ended(run: Run, state: State, error: Failure | None) -> Run:
+    now = time.time()
+    tasks = tuple(
+        task
+        if task.state.final
+        else replace(task, state=state, error=error, finished=now)
+        if task.state is State.RUNNING
+        else replace(task, state=State.CANCELLED, reason="the run ended before it started")
+        for task in run.tasks
+    )
+    return replace(run, state=state, finished=now, error=error, tasks=tasks)
+
+
+def _again(task: Task) -> Task:
+    return replace(task, state=State.PENDING, started=None, finished=None, error=None, reason="", cached=False)
+
+
+def _read(path: Path, position: int) -> bytes:
+    try:
+        with path.open("rb") as file:
+            file.seek(position)
+            return file.read(_PIECE)
+    except FileNotFoundError:
+        return b""

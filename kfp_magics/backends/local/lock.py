@@ -1,0 +1,51 @@
+"""Whether a run's supervisor lives: it holds a lock on a file, and the system lets go of it when the supervisor ends.
+
+Whoever starts a supervisor takes the lock and hands it over, so that there is no moment in which nobody holds it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import socket
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_NAME = "supervisor.lock"
+
+
+def take(folder: Path) -> int | None:
+    """Takes the lock of a run.
+
+    Returns:
+        The open file, or None when a supervisor holds it.
+    """
+    file = os.open(folder / _NAME, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(file)
+        return None
+    return file
+
+
+def sign(file: int, pid: int) -> None:
+    """Writes down who holds the lock and where."""
+    os.ftruncate(file, 0)
+    os.pwrite(file, f"{pid} {socket.gethostname()}\n".encode(), 0)
+
+
+def holder(folder: Path) -> tuple[int, str] | None:
+    """Says which process on which host holds the lock of a run; None when nobody does."""
+    free = take(folder)
+    if free is not None:
+        os.close(free)
+        return None
+    pid, host = 0, ""
+    with suppress(OSError, ValueError):
+        words = (folder / _NAME).read_text(encoding="utf-8").split()
+        pid, host = int(words[0]), words[1]
+    return pid, host
