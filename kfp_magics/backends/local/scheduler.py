@@ -225,7 +225,4 @@ def _iterations(spec: Mapping[str, Json], given: Values) -> Iterator[Values]:
 def _loop_item(spec: Mapping[str, Json], inputs: Values) -> dict[str, Json]:
     if "parameterIterator" in spec:
         return {"item": inputs.parameters[spec["parameterIterator"]["itemInput"]]}
-    artifact = as_artifacts(
-        Values(artifacts={"item": inputs.artifacts[spec["artifactIterator"]["itemInput"]]}), "input"
-    )
-    return {"item": artifact[0].uri}
+    return {"item": inputs.artifacts[spec["artifactIterator"]["itemInput"]][0].get("uri", "")}

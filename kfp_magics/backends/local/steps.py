@@ -215,9 +215,7 @@ class StepRunner:
                 message=f"It took longer than its timeout of {limit:g} s.", hint="Give it more with --timeout."
             )
         except KfpMagicsError as error:
-            return Failure(
-                message=error.message, hint=error.hint, cell_id=launch.source.cell_id if launch.source else ""
-            )
+            return Failure(message=error.message, hint=error.hint, cell_id=task.cell_id)
         return _read(outcome, message, work.component)
 
     def _launch(self, work: _Work, number: int, folder: Path, message: dict[str, Any]) -> Launch:
