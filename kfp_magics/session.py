@@ -9,17 +9,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kfp_magics import arguments as words_
-from kfp_magics.authoring import execute, last_function, unknown_name
 from kfp_magics.backends.base import Backend, StepSource, SubmitOptions
+from kfp_magics.definitions import Definitions
 from kfp_magics.errors import ArgumentError, BackendError, NotFoundError, RunFailedError, did_you_mean
-from kfp_magics.handles import ComposedPipeline, Step, kfp_components
-from kfp_magics.model import Component, Json, Pipeline, Run, RunKind, State, Task
+from kfp_magics.model import Json, Pipeline, Run, RunKind, State, Task
 from kfp_magics.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 
     from kfp_magics.cells.options import CellOptions
+    from kfp_magics.handles import ComposedPipeline, Step
     from kfp_magics.runs.compare import Comparison
     from kfp_magics.runs.store import Store
     from kfp_magics.runs.watch import Watcher
@@ -61,13 +61,9 @@ class Session:
         notebook: str = "",
     ) -> None:
         self.settings = settings or Settings()
-        self.namespace: MutableMapping[str, Any] = {} if namespace is None else namespace
         self.notebook = notebook
         self.cell_id = ""
-        self.steps: dict[str, Step] = {}
-        self.pipelines: dict[str, ComposedPipeline] = {}
-        self._taken: dict[str, Component] = {}  # what kfp's own decorators made
-        self._recipes: dict[str, Callable[[], ComposedPipeline]] = {}
+        self.definitions = Definitions({} if namespace is None else namespace, notebook, self.settings.base_image)
         self._store: Store | None = None
         self._watcher: Watcher | None = None
         self._backends: dict[str, Backend] = {}
@@ -88,34 +84,7 @@ class Session:
         Raises:
             DefinitionError: The cell or an option is not what it must be.
         """
-        from kfp_magics.cells import component_from_cell, decorated_functions  # noqa: PLC0415  (not needed to load)
-
-        if body and options.lang == "python" and decorated_functions(body):
-            return self._take(body, cell_id)
-        component, remarks = component_from_cell(
-            body,
-            options,
-            self.namespace,
-            taken=self.steps,
-            cell_id=cell_id,
-            notebook=self.notebook,
-            default_image=self.settings.base_image,
-        )
-        step = Step(component, remarks)
-        self.steps[component.name] = step
-        self.namespace[component.name] = step
-        return step
-
-    def _take(self, body: str, cell_id: str) -> list[str]:
-        from kfp_magics.cells import decorated_functions  # noqa: PLC0415  (not needed to load)
-
-        found = [function.name for function in decorated_functions(body)]
-        execute(body, f"cell '{found[-1]}'", self.namespace)  # type: ignore[arg-type]  (a dict in every kernel)
-        for name in found:
-            self._taken[name] = Component(
-                name=name, language="kfp", source="\n" + body, entry=name, cell_id=cell_id, notebook=self.notebook
-            )
-        return found
+        return self.definitions.component(body, options, cell_id)
 
     def pipeline(self, body: str, *, name: str = "", entry: str = "", cell_id: str = "") -> ComposedPipeline:
         """Composes a pipeline from a cell of ordinary KFP DSL.
@@ -129,41 +98,7 @@ class Session:
         Raises:
             DefinitionError: The cell does not compose a pipeline.
         """
-        function = last_function(body, entry, f"pipeline '{name or entry}'" if name or entry else "pipeline cell")
-
-        def compose() -> ComposedPipeline:
-            return self._compose(body, function, name=name, cell_id=cell_id)
-
-        composed = compose()
-        self._recipes[function] = compose
-        self.pipelines[function] = composed
-        self.namespace[function] = composed
-        return composed
-
-    def _compose(self, body: str, function: str, *, name: str, cell_id: str) -> ComposedPipeline:
-        import kfp  # noqa: PLC0415  (takes a second; composing needs it)
-
-        from kfp_magics import compiler  # noqa: PLC0415  (imports kfp)
-
-        label = f"pipeline '{function}'"
-        names: dict[str, object] = {"kfp": kfp, "dsl": kfp.dsl, **self.namespace, **self.steps}
-        execute(body, label, names)
-        try:
-            component = compiler.graph_component(names[function], name=name or function)
-            pipeline = compiler.compile_pipeline(
-                component,
-                name=name or function,
-                components={one.name: one for one in self._components()},
-                source="\n" + body,
-                cell_id=cell_id,
-                notebook=self.notebook,
-            )
-        except NameError as error:
-            raise unknown_name(error, label, names) from error
-        return ComposedPipeline(pipeline, component)
-
-    def _components(self) -> list[Component]:
-        return [*self._taken.values(), *(step.component for step in self.steps.values())]
+        return self.definitions.pipeline(body, name=name, entry=entry, cell_id=cell_id)
 
     def resolve(self, what: object) -> Pipeline:
         """Finds a pipeline by what the user names.
@@ -177,44 +112,7 @@ class Session:
             NotFoundError: Nothing of that name can be run.
             DefinitionError: It does not compile.
         """
-        from kfp_magics import compiler  # noqa: PLC0415  (imports kfp)
-
-        if isinstance(what, Pipeline):
-            return what
-        if isinstance(what, ComposedPipeline):
-            return what.pipeline
-        if isinstance(what, Step):
-            return compiler.single_step(what.component)
-        return self._named(what) if isinstance(what, str) else compiler.load_pipeline(what)
-
-    def _named(self, name: str) -> Pipeline:
-        from kfp_magics import compiler  # noqa: PLC0415  (imports kfp)
-
-        functions = {one.pipeline.name: function for function, one in self.pipelines.items()}
-        functions |= {function: function for function in self.pipelines}
-        foreign = kfp_components(self.namespace)
-        if name in functions:
-            return self._fresh(functions[name]).pipeline
-        if name in self.steps:
-            return compiler.single_step(self.steps[name].component)
-        if name in foreign:
-            return compiler.load_pipeline(foreign[name])
-        if Path(name).suffix in {".yaml", ".yml", ".json"} and Path(name).is_file():
-            return compiler.load_pipeline(Path(name))
-        raise NotFoundError(
-            f"There is no pipeline or step {name!r}.",
-            did_you_mean(name, {*functions, *self.steps, *foreign})
-            or "Define one with %%kfp_pipeline, or give the path of an IR file (.yaml).",
-        )
-
-    def _fresh(self, function: str) -> ComposedPipeline:
-        composed = self.pipelines[function]
-        now = {component.name: component for component in self._components()}
-        if any(now.get(name, used) != used for name, used in composed.pipeline.components.items()):
-            composed = self._recipes[function]()
-            self.pipelines[function] = composed
-            self.namespace[function] = composed
-        return composed
+        return self.definitions.resolve(what)
 
     def compile(self, what: object, path: str | Path = "") -> Path:
         """Writes the IR of a pipeline to a file, whole or not at all.
@@ -484,12 +382,10 @@ class Session:
         """
         from kfp_magics import compiler, trying  # noqa: PLC0415  (imports kfp)
 
-        if name not in self.steps:
-            raise NotFoundError(f"There is no step {name!r}.", did_you_mean(name, self.steps))
-        component = self.steps[name].component
+        component = self.definitions.step(name).component
         folder = trying.scratch_folder()
         try:
-            fed = trying.feed(component, words_.split_words(given), self.namespace, folder)
+            fed = trying.feed(component, words_.split_words(given), self.definitions.namespace, folder)
             run = self._submit(
                 compiler.single_step(component),
                 fed.parameters,

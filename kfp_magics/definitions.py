@@ -1,0 +1,159 @@
+"""What a notebook defined: its steps and pipelines, by name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kfp_magics.authoring import execute, last_function, unknown_name
+from kfp_magics.errors import NotFoundError, did_you_mean
+from kfp_magics.handles import ComposedPipeline, Step, kfp_components
+from kfp_magics.model import Component, Pipeline
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, MutableMapping
+
+    from kfp_magics.cells.options import CellOptions
+
+
+class Definitions:
+    """The steps and pipelines of one notebook.
+
+    Args:
+        namespace: The names of the notebook; steps read it and are put into it.
+        notebook: Path of the notebook, as far as known.
+        base_image: Image of steps that name none.
+    """
+
+    def __init__(self, namespace: MutableMapping[str, Any], notebook: str, base_image: str) -> None:
+        self.namespace = namespace
+        self.steps: dict[str, Step] = {}
+        self.pipelines: dict[str, ComposedPipeline] = {}
+        self._notebook = notebook
+        self._base_image = base_image
+        self._taken: dict[str, Component] = {}  # what kfp's own decorators made
+        self._recipes: dict[str, Callable[[], ComposedPipeline]] = {}
+
+    def component(self, body: str, options: CellOptions, cell_id: str = "") -> Step | list[str]:
+        """Makes a step of a cell; see `Session.component`."""
+        from kfp_magics.cells import component_from_cell, decorated_functions  # noqa: PLC0415  (not needed to load)
+
+        if body and options.lang == "python":
+            found = [function.name for function in decorated_functions(body)]
+            if found:
+                return self._take(body, found, cell_id)
+        component, remarks = component_from_cell(
+            body,
+            options,
+            self.namespace,
+            taken=self.steps,
+            cell_id=cell_id,
+            notebook=self._notebook,
+            default_image=self._base_image,
+        )
+        step = Step(component, remarks)
+        self.steps[component.name] = step
+        self.namespace[component.name] = step
+        return step
+
+    def _take(self, body: str, found: list[str], cell_id: str) -> list[str]:
+        execute(body, f"cell '{found[-1]}'", self.namespace)  # type: ignore[arg-type]  (a dict in every kernel)
+        for name in found:
+            self._taken[name] = Component(
+                name=name, language="kfp", source="\n" + body, entry=name, cell_id=cell_id, notebook=self._notebook
+            )
+        return found
+
+    def pipeline(self, body: str, *, name: str = "", entry: str = "", cell_id: str = "") -> ComposedPipeline:
+        """Composes a pipeline from a cell of ordinary KFP DSL; see `Session.pipeline`."""
+        function = last_function(body, entry, f"pipeline '{name or entry}'" if name or entry else "pipeline cell")
+
+        def compose() -> ComposedPipeline:
+            return self._compose(body, function, name=name, cell_id=cell_id)
+
+        composed = compose()
+        self._recipes[function] = compose
+        self._keep(function, composed)
+        return composed
+
+    def _keep(self, function: str, composed: ComposedPipeline) -> None:
+        self.pipelines[function] = composed
+        self.namespace[function] = composed
+
+    def _compose(self, body: str, function: str, *, name: str, cell_id: str) -> ComposedPipeline:
+        from kfp_magics import compiler  # noqa: PLC0415  (imports kfp, which takes a second)
+
+        label = f"pipeline '{function}'"
+        names: dict[str, object] = {**compiler.pipeline_names(), **self.namespace, **self.steps}
+        execute(body, label, names)
+        try:
+            component = compiler.graph_component(names[function], name=name or function)
+            pipeline = compiler.compile_pipeline(
+                component,
+                name=name or function,
+                components={one.name: one for one in self._components()},
+                source="\n" + body,
+                cell_id=cell_id,
+                notebook=self._notebook,
+            )
+        except NameError as error:
+            raise unknown_name(error, label, names) from error
+        return ComposedPipeline(pipeline, component)
+
+    def _components(self) -> list[Component]:
+        return [*self._taken.values(), *(step.component for step in self.steps.values())]
+
+    def step(self, name: str) -> Step:
+        """Finds a step by its name.
+
+        Raises:
+            NotFoundError: There is none.
+        """
+        if name not in self.steps:
+            hint = did_you_mean(name, self.steps) or "Define one with %%kfp_component."
+            raise NotFoundError(f"There is no step {name!r}.", hint)
+        return self.steps[name]
+
+    def resolve(self, what: object) -> Pipeline:
+        """Finds a pipeline by what the user names; see `Session.resolve`."""
+        from kfp_magics import compiler  # noqa: PLC0415  (imports kfp)
+
+        match what:
+            case Pipeline():
+                return what
+            case ComposedPipeline():
+                return what.pipeline
+            case Step():
+                return compiler.single_step(what.component)
+            case str():
+                return self._named(what)
+            case _:
+                return compiler.load_pipeline(what)
+
+    def _named(self, name: str) -> Pipeline:
+        from kfp_magics import compiler  # noqa: PLC0415  (imports kfp)
+
+        functions = {one.pipeline.name: function for function, one in self.pipelines.items()}
+        functions |= {function: function for function in self.pipelines}
+        foreign = kfp_components(self.namespace)
+        if name in functions:
+            return self._fresh(functions[name]).pipeline
+        if name in self.steps:
+            return compiler.single_step(self.steps[name].component)
+        if name in foreign:
+            return compiler.load_pipeline(foreign[name])
+        if Path(name).suffix in {".yaml", ".yml", ".json"} and Path(name).is_file():
+            return compiler.load_pipeline(Path(name))
+        raise NotFoundError(
+            f"There is no pipeline or step {name!r}.",
+            did_you_mean(name, {*functions, *self.steps, *foreign})
+            or "Define one with %%kfp_pipeline, or give the path of an IR file (.yaml).",
+        )
+
+    def _fresh(self, function: str) -> ComposedPipeline:
+        composed = self.pipelines[function]
+        now = {component.name: component for component in self._components()}
+        if any(now.get(name, used) != used for name, used in composed.pipeline.components.items()):
+            composed = self._recipes[function]()
+            self._keep(function, composed)
+        return composed
