@@ -77,7 +77,7 @@ def parse(text: str) -> IR:
         DefinitionError: It is no KFP v2 IR, refers to something that is not there, or goes in a circle.
     """
     try:
-        documents = [one for one in yaml.load_all(text, Loader=_Loader) if one is not None]  # noqa: S506  (a safe loader)
+        documents = [one for one in yaml.load_all(text, Loader=_Loader) if one is not None]
     except yaml.YAMLError as error:
         raise DefinitionError(f"The compiled pipeline is no YAML: {' '.join(str(error).split())}", _HINT) from error
     spec = documents[0] if documents else None
