@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import sys
 from typing import TYPE_CHECKING, Any
 
 from IPython.core.error import UsageError
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from argparse import Namespace
 
     from IPython.core.interactiveshell import InteractiveShell
+
+    from kfp_magics.model import Run
+    from kfp_magics.widgets.live import LiveRun
 
 _ATTRIBUTE = "_kfp_magics_session"
 
@@ -48,6 +52,29 @@ class KfpMagics(Magics):  # type: ignore[misc]  (IPython is untyped)
     def __init__(self, shell: InteractiveShell, session: Session) -> None:
         super().__init__(shell)
         self.session = session
+
+    def follow(self, run: Run, *, wait: bool = False) -> LiveRun:
+        """Shows a run live, and waits for it if asked to.
+
+        Args:
+            run: The run.
+            wait: Blocks until it has ended.
+
+        Raises:
+            RunFailedError: It was waited for and did not succeed.
+        """
+        from kfp_magics.widgets.live import LiveRun  # noqa: PLC0415  (drawn only now)
+
+        live = LiveRun(run, follow=self.session.watcher.follow, tail=self.session.log_tail)
+        if wait:
+            live.show()
+            self.session.wait(run)
+        return live
+
+    def write(self, text: str) -> None:
+        """Writes a piece of text to the cell's output at once."""
+        sys.stdout.write(text)
+        sys.stdout.flush()
 
 
 def parse(magic: Any, line: str) -> Namespace:  # noqa: ANN401  (what IPython's decorators made of a method)

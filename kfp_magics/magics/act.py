@@ -1,0 +1,66 @@
+"""Acting on runs: ``%kfp_cancel``, ``%kfp_retry``, ``%kfp_clone``, ``%kfp_replay``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from IPython.core.magic import line_magic, magics_class
+from IPython.core.magic_arguments import argument, magic_arguments
+
+from kfp_magics.magics.arguments import start_arguments
+from kfp_magics.magics.run import run_options
+from kfp_magics.magics.shell import KfpMagics, parse
+
+if TYPE_CHECKING:
+    from kfp_magics.widgets.cards import ReplayCard
+    from kfp_magics.widgets.live import LiveRun
+
+_RUN = "Id, start of an id, or name of a run; 'last' or nothing for the newest."
+
+
+@magics_class
+class ActMagics(KfpMagics):
+    """Acting on runs."""
+
+    @magic_arguments()
+    @argument("run", nargs="?", default="", help=_RUN)
+    @line_magic
+    def kfp_cancel(self, line: str) -> LiveRun:
+        """Ends a run; exit handlers still run."""
+        return self.follow(self.session.cancel(parse(self.kfp_cancel, line).run))
+
+    @magic_arguments()
+    @argument("run", nargs="?", default="", help=_RUN)
+    @argument("--wait", action="store_true", help="Wait until the run has ended, and fail when it fails.")
+    @line_magic
+    def kfp_retry(self, line: str) -> LiveRun:
+        """Resumes a failed or cancelled run: what succeeded is kept, the rest runs again."""
+        words = parse(self.kfp_retry, line)
+        return self.follow(self.session.retry(words.run), wait=words.wait)
+
+    @magic_arguments()
+    @argument("run", help=_RUN)
+    @argument("values", nargs="*", help="parameter=value to change.")
+    @start_arguments
+    @line_magic
+    def kfp_clone(self, line: str) -> LiveRun:
+        """Starts a run of the same compiled pipeline with the same arguments, but for those given."""
+        words = parse(self.kfp_clone, line)
+        return self.follow(self.session.clone(words.run, words.values, run_options(words)), wait=words.wait)
+
+    @magic_arguments()
+    @argument("run", help=_RUN)
+    @argument("step", help="Step, by name or id.")
+    @line_magic
+    def kfp_replay(self, line: str) -> ReplayCard:
+        """Loads a step's real inputs and its code, as they were in a run, into the notebook.
+
+        The inputs become variables; the code comes as the next cell, ready to be executed and changed.
+        """
+        from kfp_magics.widgets.cards import ReplayCard  # noqa: PLC0415  (drawn only now)
+
+        words = parse(self.kfp_replay, line)
+        replay = self.session.replay(words.run, words.step)
+        self.shell.push(dict(replay.names))
+        self.shell.set_next_input(replay.source)
+        return ReplayCard(replay)
