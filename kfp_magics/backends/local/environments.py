@@ -54,7 +54,7 @@ class Environments:
             place = self._folder / key
             async with AsyncFileLock(self._folder / f"{key}.lock", run_in_executor=False):
                 if not (place / _READY).exists():
-                    await self._make(place, recipe, wanted["kfp"])
+                    await self._make(place, recipe, str(wanted["kfp"]))
                     (place / _READY).write_text(json.dumps(wanted), encoding="utf-8")
             os.utime(place / _READY)  # when it was last used
             self._ready[key] = place / "bin" / "python"
