@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from kfp_magics import ir as irs
 from kfp_magics.backends.local import checks, lock
 from kfp_magics.backends.local import request as requests
+from kfp_magics.backends.local.journal import ended
 from kfp_magics.backends.local.processes import ProcessExecutor
 from kfp_magics.errors import BackendError, NotFoundError, did_you_mean
 from kfp_magics.model import Failure, Run, State, Task
@@ -112,7 +113,7 @@ class LocalBackend:
         stored = self._store.get(run.id)  # after the look at the lock: the supervisor writes before it lets go
         if stored.state.final or alive:
             return stored
-        return _ended(stored, State.FAILED, _gone(stored))
+        return ended(stored, State.FAILED, _gone(stored))
 
     def cancel(self, run: Run) -> None:
         """Asks for the end of a run; see `Backend.cancel`."""
@@ -121,7 +122,7 @@ class LocalBackend:
         if held is None:
             stored = self._store.get(run.id)
             if not stored.state.final:
-                self._store.save(_ended(stored, State.CANCELLED, None))
+                self._store.save(ended(stored, State.CANCELLED, None))
             return
         pid, host = held
         if host != socket.gethostname():
@@ -200,19 +201,6 @@ def _gone(run: Run) -> Failure:
         message="The engine of this run is gone without a word: it was killed, or the machine restarted.",
         hint=f"%kfp_retry {run.id} resumes the run; what succeeded is kept.",
     )
-
-
-def _ended(run: Run, state: State, error: Failure | None) -> Run:
-    now = time.time()
-    tasks = tuple(
-        task
-        if task.state.final
-        else replace(task, state=state, error=error, finished=now)
-        if task.state is State.RUNNING
-        else replace(task, state=State.CANCELLED, reason="the run ended before it started")
-        for task in run.tasks
-    )
-    return replace(run, state=state, finished=now, error=error, tasks=tasks)
 
 
 def _again(task: Task) -> Task:

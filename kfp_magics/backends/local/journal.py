@@ -9,11 +9,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from kfp_magics.errors import StoreError
+from kfp_magics.model import State
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from kfp_magics.model import Run, Task
+    from kfp_magics.model import Failure, Run, Task
     from kfp_magics.runs.store import Store
 
 _DELAY = 0.02  # seconds; several tasks that end at once cost one transaction
@@ -96,3 +97,17 @@ class Journal:
         self._writer.shutdown()
         if self._failure is not None:
             raise self._failure
+
+
+def ended(run: Run, state: State, error: Failure | None) -> Run:
+    """A run whose supervisor will not end it: what ran has ended likewise, what waited never started."""
+    now = time.time()
+    tasks = tuple(
+        task
+        if task.state.final
+        else replace(task, state=state, error=error, finished=now)
+        if task.state is State.RUNNING
+        else replace(task, state=State.CANCELLED, reason="the run ended before it started")
+        for task in run.tasks
+    )
+    return replace(run, state=state, finished=now, error=error, tasks=tasks)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from kfp_magics import ir
 from kfp_magics.backends.local import request as requests
-from kfp_magics.backends.local.journal import Journal
+from kfp_magics.backends.local.journal import Journal, ended
 from kfp_magics.backends.local.processes import ProcessExecutor
 from kfp_magics.backends.local.scheduler import Scheduler
 from kfp_magics.backends.local.steps import StepRunner
@@ -53,7 +53,7 @@ def main(folder: Path, lock: int) -> None:
             message=f"The engine failed: {type(error).__name__}: {error}",
             hint=f"Its log is {folder / 'supervisor.log'}; %kfp_retry {run.id} resumes the run.",
         )
-        store.save(replace(run, tasks=(), state=State.FAILED, finished=time.time(), error=failure))
+        store.save(ended(store.get(run.id), State.FAILED, failure))
         raise
     finally:
         store.close()

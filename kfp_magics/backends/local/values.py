@@ -87,17 +87,28 @@ def _read(text: str, declared: str, name: str) -> Json:
 
 
 def with_defaults(given: Values, definitions: Mapping[str, Json]) -> Values:
-    """Completes inputs with the defaults that a component declares, and gives every parameter its type."""
+    """Completes inputs with the defaults that a component declares, and gives parameters their types.
+
+    KFP's compiler declares the items of a loop as strings whatever they are, and so a value that does not fit its type
+    is passed on as it is.
+    """
     declared = definitions.get("parameters", {})
     parameters = {name: one["defaultValue"] for name, one in declared.items() if "defaultValue" in one}
     parameters |= given.parameters
     return Values(
         parameters={
-            name: typed(value, declared.get(name, {}).get("parameterType", ""), name)
+            name: _as_near(value, declared.get(name, {}).get("parameterType", ""), name)
             for name, value in parameters.items()
         },
         artifacts=dict(given.artifacts),
     )
+
+
+def _as_near(value: Json, declared: str, name: str) -> Json:
+    try:
+        return typed(value, declared, name)
+    except ArgumentError:
+        return value
 
 
 def executor_input(inputs: Values, component: Mapping[str, Json], folder: Path) -> dict[str, Json]:
