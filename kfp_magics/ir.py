@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass, field
 from graphlib import CycleError, TopologicalSorter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import yaml
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
     from kfp_magics.model import Json, TaskKind
 
+T = TypeVar("T")
 _Loader: type[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _TYPES = {
     "NUMBER_INTEGER": "int",
@@ -145,6 +147,22 @@ def name(ir: IR) -> str:
     """The pipeline's name."""
     found: str = ir.spec.get("pipelineInfo", {}).get("name") or "pipeline"
     return found
+
+
+def component_key(name: str) -> str:
+    """How KFP writes the name of a step: ``train_model`` becomes ``train-model``."""
+    return re.sub(r"[^0-9a-z]+", "-", name.lower()).strip("-")
+
+
+def look_up(by_step: Mapping[str, T], component: str) -> T | None:
+    """Finds what belongs to a component by the name of the step.
+
+    Args:
+        by_step: Step, as it is called in Python → anything.
+        component: Name in the IR, where variants of one step are numbered: ``train-model-2``.
+    """
+    known = {component_key(step): one for step, one in by_step.items()}
+    return known.get(component) or known.get(re.sub(r"-\d+$", "", component))
 
 
 def parameters(ir: IR) -> tuple[Port, ...]:

@@ -118,7 +118,6 @@ class PodOptions:
         labels: Pod label → value.
         node_selector: Node label → value.
         tolerations: Taints that the pod accepts.
-        service_account: Kubernetes or Google service account, or empty.
     """
 
     cpu: str = ""
@@ -135,7 +134,6 @@ class PodOptions:
     labels: Mapping[str, str] = field(default_factory=dict)
     node_selector: Mapping[str, str] = field(default_factory=dict)
     tolerations: tuple[Toleration, ...] = ()
-    service_account: str = ""
 
 
 Language = Literal["python", "statements", "bash", "context", "notebook", "kfp"]

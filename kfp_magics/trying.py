@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from kfp_magics import live
 from kfp_magics.arguments import read_value
 from kfp_magics.errors import ArgumentError, NotFoundError, did_you_mean
+from kfp_magics.ir import look_up
 from kfp_magics.model import MISSING, Component, Json, Port, Run, Task
 
 if TYPE_CHECKING:
@@ -105,10 +106,7 @@ def replay(task: Task, sources: Mapping[str, StepSource]) -> Replay:
     Raises:
         NotFoundError: The run does not remember the step's code.
     """
-    source = sources.get(task.component) or next(
-        (one for name, one in sources.items() if task.component.replace("_", "-").startswith(name.replace("_", "-"))),
-        None,
-    )
+    source = look_up(sources, task.component)
     if source is None:
         raise NotFoundError(
             f"The run does not remember the code of {task.name!r}.", "Only steps that came from cells can be replayed."

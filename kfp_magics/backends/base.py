@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, BinaryIO, Literal, Protocol, runtime_checkable
 
@@ -28,21 +27,6 @@ class StepSource:
     source: str = ""
     label: str = ""
     line_offset: int = 0
-
-
-def find_source(sources: Mapping[str, StepSource], component: str) -> StepSource | None:
-    """Finds the cell of a component; KFP writes its name in lower case with dashes, and numbers variants of it.
-
-    Args:
-        sources: Step → cell.
-        component: Name of the component in the IR, e.g. ``train-model-2`` of the step ``train_model``.
-    """
-    known = {_kfp_name(name): source for name, source in sources.items()}
-    return known.get(component) or known.get(re.sub(r"-\d+$", "", component))
-
-
-def _kfp_name(name: str) -> str:
-    return re.sub(r"[^0-9a-z]+", "-", name.lower()).strip("-")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

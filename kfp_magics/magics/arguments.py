@@ -23,7 +23,6 @@ _POD: tuple[Decorator, ...] = (
     argument("--label", action="append", default=[], metavar="K=V", help="Pod label."),
     argument("--node-selector", action="append", default=[], metavar="K=V", help="Node label that the pod wants."),
     argument("--toleration", action="append", default=[], metavar="K=V:EFFECT", help="Taint that the pod accepts."),
-    argument("--service-account", default="", help="Service account of the pod."),
 )
 
 _START: tuple[Decorator, ...] = (

@@ -1,6 +1,7 @@
 """A warm process that forks one process per task.
 
-Run by path, inside a step's environment: it uses the standard library and KFP's runtime only. It reads one JSON object a line from its standard input and writes one a line to its standard output::
+Run by path, inside a step's environment: it uses the standard library and KFP's runtime only. It reads one JSON object
+a line from its standard input and writes one a line to its standard output::
 
     {"start": ID, "task": FILE, "log": FILE, "folder": FOLDER, "env": {…}, "quota": BYTES}  → {"id": ID, "pid": PID}
     {"signal": NUMBER, "id": ID}

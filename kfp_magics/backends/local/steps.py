@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kfp_magics.backends.base import find_source
 from kfp_magics.backends.local import pods
 from kfp_magics.backends.local.cache import Cache, key
 from kfp_magics.backends.local.executor import Launch, Outcome
@@ -17,6 +16,7 @@ from kfp_magics.backends.local.nodes import Result
 from kfp_magics.backends.local.placeholders import Constants, resolve_command, resolve_json, resolve_text
 from kfp_magics.backends.local.values import Values, as_artifacts, executor_input, outputs_of, read_outputs
 from kfp_magics.errors import KfpMagicsError
+from kfp_magics.ir import look_up
 from kfp_magics.model import Failure, State
 
 if TYPE_CHECKING:
@@ -139,7 +139,7 @@ class StepRunner:
 
     def _describe(self, node: Node, inputs: Values) -> None:
         task = self._journal.tasks[node.id]
-        source = find_source(self._request.options.sources, task.component)
+        source = look_up(self._request.options.sources, task.component)
         self._journal.change(
             node.id,
             inputs=dict(inputs.parameters),
@@ -231,7 +231,7 @@ class StepRunner:
             env=work.env,
             folder=folder,
             log=folder / "log.txt",
-            source=find_source(self._request.options.sources, task.component),
+            source=look_up(self._request.options.sources, task.component),
         )
 
 
