@@ -1,0 +1,133 @@
+"""Options of the magic line to what a step asks of its machine."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Literal, cast
+
+from kfp_magics.errors import DefinitionError
+from kfp_magics.model import PodOptions, Toleration
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from kfp_magics.cells.options import CellOptions
+
+_CPU = re.compile(r"\d+(\.\d+)?|\d+m")
+_MEMORY = re.compile(r"\d+(\.\d+)?(E|P|T|G|M|K|Ei|Pi|Ti|Gi|Mi|Ki)?")
+_DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
+
+
+def pod_options(options: CellOptions) -> PodOptions:
+    """Reads the options that concern the machine.
+
+    Raises:
+        DefinitionError: One does not read.
+    """
+    gpu_type, gpu = _gpu(options.gpu)
+    if options.retries < 0:
+        raise DefinitionError(f"--retries cannot be {options.retries}.", "Give a number from 0 on.")
+    return PodOptions(
+        cpu=_matching(options.cpu, _CPU, "--cpu", "2 or 500m"),
+        memory=_matching(options.memory, _MEMORY, "--memory", "512M or 2Gi"),
+        gpu=gpu,
+        gpu_type=gpu_type,
+        env=_variables(options.env),
+        secrets=_secrets(options.secret),
+        secret_volumes=_mounts(options.secret_volume, "--secret-volume"),
+        pvcs=_mounts(options.pvc, "--pvc"),
+        retries=options.retries,
+        timeout=_seconds(options.timeout),
+        cache=not options.no_cache,
+        labels=_pairs(options.label, "--label"),
+        node_selector=_pairs(options.node_selector, "--node-selector"),
+        tolerations=tuple(_toleration(word) for word in options.toleration),
+    )
+
+
+def _matching(word: str, pattern: re.Pattern[str], option: str, example: str) -> str:
+    if word and not pattern.fullmatch(word):
+        raise DefinitionError(f"{option} cannot be {word!r}.", f"Write it as Kubernetes does: {example}.")
+    return word
+
+
+def _gpu(word: str) -> tuple[str, int]:
+    if not word:
+        return "", 0
+    kind, _, number = word.rpartition(":")
+    if not number.isdigit() or int(number) == 0:
+        raise DefinitionError(f"--gpu cannot be {word!r}.", "Write --gpu 1, or --gpu nvidia.com/gpu:1.")
+    return kind or "nvidia.com/gpu", int(number)
+
+
+def _seconds(word: str) -> float:
+    if not word:
+        return 0.0
+    match = _DURATION.fullmatch(word)
+    if match is None:
+        raise DefinitionError(f"--timeout cannot be {word!r}.", "Write it with units: 90s, 10m, 1h30m.")
+    hours, minutes, seconds = (int(part or 0) for part in match.groups())
+    total = 3600.0 * hours + 60.0 * minutes + seconds
+    if not total:
+        raise DefinitionError("--timeout cannot be zero.", "Leave it out for no limit.")
+    return total
+
+
+def _pairs(words: Iterable[str], option: str, form: str = "K=V") -> dict[str, str]:
+    found: dict[str, str] = {}
+    for word in words:
+        key, equals, value = word.partition("=")
+        if not key or not equals:
+            raise DefinitionError(f"{option} cannot be {word!r}.", f"Write {option} {form}.")
+        found[key] = value
+    return found
+
+
+def _variables(words: Iterable[str]) -> dict[str, str]:
+    found = _pairs(words, "--env")
+    for name in found:
+        _check_variable(name, "--env")
+    return found
+
+
+def _check_variable(name: str, option: str) -> None:
+    if not _VARIABLE.fullmatch(name):
+        raise DefinitionError(f"{option}: {name!r} is no name of a variable.", "Use letters, digits and underscores.")
+
+
+def _secrets(words: Iterable[str]) -> dict[str, tuple[str, str]]:
+    found: dict[str, tuple[str, str]] = {}
+    for source, variable in _pairs(words, "--secret", "NAME:KEY=ENV").items():
+        name, colon, key = source.partition(":")
+        if not (name and colon and key):
+            raise DefinitionError(
+                f"--secret cannot be '{source}={variable}'.", "Write --secret NAME:KEY=ENV; the value stays out of it."
+            )
+        _check_variable(variable, "--secret")
+        found[variable] = (name, key)
+    return found
+
+
+def _mounts(words: Iterable[str], option: str) -> dict[str, str]:
+    found = {path: name for name, path in _pairs(words, option, "NAME=PATH").items()}
+    for path in found:
+        if not path.startswith("/"):
+            raise DefinitionError(f"{option}: the path {path!r} is not absolute.", f"Write {option} NAME=/path.")
+    return found
+
+
+def _toleration(word: str) -> Toleration:
+    head, _, effect = word.rpartition(":") if word.endswith(tuple(f":{one}" for one in _EFFECTS)) else (word, "", "")
+    key, equals, value = head.partition("=")
+    if not key or ":" in head:
+        raise DefinitionError(
+            f"--toleration cannot be {word!r}.", f"Write K=V:EFFECT or K:EFFECT; effects are {', '.join(_EFFECTS)}."
+        )
+    return Toleration(
+        key=key,
+        operator="Equal" if equals else "Exists",
+        value=value,
+        effect=cast("Literal['NoSchedule']", effect),
+    )

@@ -1,0 +1,161 @@
+"""A cell as a module: what it defines, which function is the step, and the function itself to call."""
+
+from __future__ import annotations
+
+import ast
+import linecache
+import re
+import sys
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+from kfp_magics.errors import DefinitionError, did_you_mean
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from kfp_magics.model import Component
+
+HEADER = "# A step of a Kubeflow pipeline, written in a notebook cell.\n"
+_SHELL = re.compile(r"^\s*(?:[\w.,\s\[\]'\"]+=\s*)?(!|%%?)(?=[\w.{$/~(])")
+_HELP = re.compile(r"^\s*(\?{1,2}[\w.]+|[\w.]+\?{1,2})\s*$")
+_KFP_DECORATORS = {"component", "container_component", "pipeline", "notebook_component"}
+
+
+def parse_cell(body: str, label: str) -> ast.Module:
+    """Parses a cell below its magic line; line numbers count the magic's line as the first.
+
+    Args:
+        body: The cell without its magic line.
+        label: How to name it in a message.
+
+    Raises:
+        DefinitionError: It is no Python; shell lines and magics are named as such.
+    """
+    try:
+        tree = ast.parse("\n" + body)
+    except SyntaxError as error:
+        _refuse_ipython(body, label)
+        text = (error.text or "").strip()
+        raise DefinitionError(
+            f"The {label} does not parse: {error.msg} (line {error.lineno}).",
+            f"Look at: {text}" if text else "Look at its last lines.",
+        ) from error
+    for node in tree.body:
+        if isinstance(node, ast.ImportFrom) and node.module == "__future__":
+            raise DefinitionError(
+                f"The {label} imports from __future__ (line {node.lineno}), and KFP puts its own lines before it.",
+                "Leave the line out; Python 3.11 does not need it in a step.",
+            )
+    return tree
+
+
+def _refuse_ipython(body: str, label: str) -> None:
+    """A cell that does not parse may hold what only IPython understands; each such line is tried without it."""
+    lines = body.splitlines()
+    for number, line in enumerate(lines, start=2):
+        shell = _SHELL.match(line)
+        if not shell and not _HELP.match(line):
+            continue
+        kind = {"!": "runs a shell command", "%": "runs a magic", "%%": "runs a magic"}.get(shell[1] if shell else "")
+        fix = (
+            "Use subprocess.run(…) in the step, or --lang bash for a whole script; --packages installs requirements."
+            if shell and shell[1] == "!"
+            else "Move the line to a cell of its own: a step runs without IPython."
+        )
+        raise DefinitionError(
+            f"Line {number} of the {label} {kind or 'asks IPython for help'}: {line.strip()}", fix
+        ) from None
+
+
+def entry_function(tree: ast.Module, wanted: str, label: str) -> ast.FunctionDef:
+    """Finds the function that is the step: the last one of the cell, or the one asked for.
+
+    Raises:
+        DefinitionError: There is none.
+    """
+    functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}
+    if wanted and wanted not in functions:
+        raise DefinitionError(f"The {label} defines no function {wanted!r}.", did_you_mean(wanted, functions))
+    if not functions:
+        raise DefinitionError(
+            f"The {label} defines no function.",
+            "Write the step as a function, or declare what its statements take and give with --in and --out.",
+        )
+    found = functions[wanted] if wanted else list(functions.values())[-1]
+    if isinstance(found, ast.AsyncFunctionDef):
+        raise DefinitionError(
+            f"The function {found.name!r} is asynchronous (line {found.lineno}).",
+            "Make it an ordinary function; asyncio.run(…) inside it runs asynchronous code.",
+        )
+    if any(isinstance(node, ast.Yield | ast.YieldFrom) for node in _own_nodes(found)):
+        raise DefinitionError(f"The function {found.name!r} is a generator.", "Return a value, or write an artifact.")
+    return found
+
+
+def _own_nodes(function: ast.FunctionDef) -> list[ast.AST]:
+    found: list[ast.AST] = []
+    waiting: list[ast.AST] = list(function.body)
+    while waiting:
+        node = waiting.pop()
+        found.append(node)
+        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda | ast.ClassDef):
+            waiting.extend(ast.iter_child_nodes(node))
+    return found
+
+
+def decorated_functions(body: str) -> list[ast.FunctionDef]:
+    """Finds the functions of a cell that kfp's own decorators make components or pipelines of."""
+    try:
+        tree = ast.parse("\n" + body)
+    except SyntaxError:
+        return []
+    imported = {
+        alias.asname or alias.name
+        for node in tree.body
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("kfp")
+        for alias in node.names
+    }
+    return [
+        node
+        for node in tree.body
+        if isinstance(node, ast.FunctionDef) and any(_is_kfp(one, imported) for one in node.decorator_list)
+    ]
+
+
+def _is_kfp(decorator: ast.expr, imported: set[str]) -> bool:
+    called = decorator.func if isinstance(decorator, ast.Call) else decorator
+    if isinstance(called, ast.Name):
+        return called.id in _KFP_DECORATORS & imported
+    if not isinstance(called, ast.Attribute) or called.attr not in _KFP_DECORATORS:
+        return False
+    owner = called.value
+    return (isinstance(owner, ast.Name) and (owner.id in {"dsl", "kfp"} or owner.id in imported)) or (
+        isinstance(owner, ast.Attribute) and owner.attr == "dsl"
+    )
+
+
+def load_function(component: Component) -> Callable[..., object]:
+    """Executes a step's module here and gives its plain function.
+
+    Raises:
+        DefinitionError: The step is not made of Python.
+    """
+    if component.language not in {"python", "statements"}:
+        raise DefinitionError(
+            f"The step {component.name!r} is no Python function.", f"Run it alone with %kfp_try {component.name}."
+        )
+    from kfp import dsl  # noqa: PLC0415  (imports kfp; the step's own annotations need it)
+
+    label = f"<cell {component.name!r}>"
+    module = ModuleType(f"kfp_magics_step_{component.name}")
+    module.__file__ = label
+    sys.modules[module.__name__] = module  # so that its classes can be pickled
+    names = module.__dict__
+    names.update({name: getattr(dsl, name) for name in dsl.__all__})
+    exec("import kfp\nfrom kfp import dsl\nfrom typing import *\n", names)  # noqa: S102  (what a step may count on)
+    source = component.source
+    linecache.cache[label] = (len(source), None, source.splitlines(keepends=True), label)
+    exec(compile(source, label, "exec", dont_inherit=True), names)  # noqa: S102  (the user's own cell)
+    found: Callable[..., object] = names[component.entry]
+    return found
