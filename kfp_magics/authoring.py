@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import ast
 import linecache
+import sys
+import typing
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 from kfp_magics.errors import DefinitionError, NamesError, did_you_mean
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
+
+    from kfp_magics.model import Component
 
 
 def execute(body: str, label: str, namespace: dict[str, object]) -> None:
@@ -75,3 +80,29 @@ def last_function(body: str, entry: str, label: str) -> str:
             "Write the pipeline as a function: def my_pipeline(year: int = 2000): …",
         )
     return entry or names[-1]
+
+
+def load_function(component: Component) -> Callable[..., object]:
+    """Executes a step's module here and gives its plain function.
+
+    Raises:
+        DefinitionError: The step is not made of Python.
+    """
+    if component.language not in {"python", "statements"}:
+        raise DefinitionError(
+            f"The step {component.name!r} is no Python function.", f"Run it alone with %kfp_try {component.name}."
+        )
+    from kfp_magics.compiler import pipeline_names  # noqa: PLC0415  (imports kfp; the step's annotations need it)
+
+    label = f"<cell {component.name!r}>"
+    module = ModuleType(f"kfp_magics_step_{component.name}")
+    module.__file__ = label
+    sys.modules[module.__name__] = module  # so that its classes can be pickled
+    names = module.__dict__
+    names.update(pipeline_names())
+    names.update({name: getattr(typing, name) for name in typing.__all__})
+    source = component.source
+    linecache.cache[label] = (len(source), None, source.splitlines(keepends=True), label)
+    exec(compile(source, label, "exec", dont_inherit=True), names)  # noqa: S102  (the user's own cell)
+    found: Callable[..., object] = names[component.entry]
+    return found

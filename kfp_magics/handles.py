@@ -45,7 +45,7 @@ class Step:
         Raises:
             DefinitionError: The step is not made of Python.
         """
-        from kfp_magics.cells import load_function  # noqa: PLC0415  (only when the plain function is asked for)
+        from kfp_magics.authoring import load_function  # noqa: PLC0415  (only when the plain function is asked for)
 
         return load_function(self.component)
 

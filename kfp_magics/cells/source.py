@@ -3,18 +3,9 @@
 from __future__ import annotations
 
 import ast
-import linecache
 import re
-import sys
-from types import ModuleType
-from typing import TYPE_CHECKING
 
 from kfp_magics.errors import DefinitionError, did_you_mean
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from kfp_magics.model import Component
 
 HEADER = "# A step of a Kubeflow pipeline, written in a notebook cell.\n"
 _SHELL = re.compile(r"^\s*(?:[\w.,\s\[\]'\"]+=\s*)?(!|%%?)(?=[\w.{$/~(])")
@@ -133,29 +124,3 @@ def _is_kfp(decorator: ast.expr, imported: set[str]) -> bool:
     return (isinstance(owner, ast.Name) and (owner.id in {"dsl", "kfp"} or owner.id in imported)) or (
         isinstance(owner, ast.Attribute) and owner.attr == "dsl"
     )
-
-
-def load_function(component: Component) -> Callable[..., object]:
-    """Executes a step's module here and gives its plain function.
-
-    Raises:
-        DefinitionError: The step is not made of Python.
-    """
-    if component.language not in {"python", "statements"}:
-        raise DefinitionError(
-            f"The step {component.name!r} is no Python function.", f"Run it alone with %kfp_try {component.name}."
-        )
-    from kfp import dsl  # noqa: PLC0415  (imports kfp; the step's own annotations need it)
-
-    label = f"<cell {component.name!r}>"
-    module = ModuleType(f"kfp_magics_step_{component.name}")
-    module.__file__ = label
-    sys.modules[module.__name__] = module  # so that its classes can be pickled
-    names = module.__dict__
-    names.update({name: getattr(dsl, name) for name in dsl.__all__})
-    exec("import kfp\nfrom kfp import dsl\nfrom typing import *\n", names)  # noqa: S102  (what a step may count on)
-    source = component.source
-    linecache.cache[label] = (len(source), None, source.splitlines(keepends=True), label)
-    exec(compile(source, label, "exec", dont_inherit=True), names)  # noqa: S102  (the user's own cell)
-    found: Callable[..., object] = names[component.entry]
-    return found
