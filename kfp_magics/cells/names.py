@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 KFP_RUNTIME_NAMES = frozenset(
-    [
+    {
         "kfp",
         "dsl",
         "Input",
@@ -33,6 +33,7 @@ KFP_RUNTIME_NAMES = frozenset(
         "Model",
         "SlicedClassificationMetrics",
         "get_uri",
+        "run_notebook",
         "PIPELINE_JOB_NAME_PLACEHOLDER",
         "PIPELINE_JOB_RESOURCE_NAME_PLACEHOLDER",
         "PIPELINE_JOB_ID_PLACEHOLDER",
@@ -44,8 +45,7 @@ KFP_RUNTIME_NAMES = frozenset(
         "PIPELINE_JOB_CREATE_TIME_UTC_PLACEHOLDER",
         "PIPELINE_JOB_SCHEDULE_TIME_UTC_PLACEHOLDER",
         "WORKSPACE_PATH_PLACEHOLDER",
-        "run_notebook",
-    ]
+    }
 )
 """What KFP puts before the module of every Python step."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from kfp_magics.errors import DefinitionError, did_you_mean
 from kfp_magics.model import ARTIFACT_TYPES, MISSING, PARAMETER_TYPES, Json, Missing, Port
@@ -237,7 +237,7 @@ def _schema(found: ast.ClassDef | None) -> str:
         if isinstance(target, ast.Name)
     }
     title = str(values.get("schema_title", ""))
-    return f"{title}@{values.get('schema_version', '0.0.1')}" if title else ""
+    return f"{title}@{values.get('schema_version', '0.0.1')!s}" if title else ""
 
 
 def _advice(name: str) -> str:
@@ -302,7 +302,7 @@ def _typed_default(text: str, port: Port, option: str) -> Json:
         value = ast.literal_eval(literal)
     except (ValueError, SyntaxError):
         value = None
-    wanted = {"int": int, "float": (int, float), "bool": bool, "list": list, "dict": dict}[port.type]
+    wanted: Any = {"int": int, "float": (int, float), "bool": bool, "list": list, "dict": dict}[port.type]
     if not isinstance(value, wanted) or (isinstance(value, bool) and port.type != "bool"):
         raise DefinitionError(
             f"{option} {port.name!r} has the default {text!r}, which is no {port.type}.", "Give one of its type."

@@ -1,0 +1,113 @@
+"""Bash scripts as steps: inputs as arguments and variables, outputs from files."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from kfp_magics.errors import DefinitionError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from kfp_magics.model import Component, Port
+
+_COLLECT = (
+    "_kfp_collect() { local status=$?; [ $status = 0 ] || exit $status; while [ $# -gt 0 ]; do "
+    'if [ ! -e "$2" ] || [ "$_kfp_start" -nt "$2" ]; then echo "The script wrote no file $2 for its output $1." >&2; '
+    'exit 3; fi; mkdir -p "$(dirname "$3")"; cp -R "$2" "$3"; shift 3; done; }; '
+    "_kfp_start=$(mktemp); "
+)
+
+
+def check_ports(component: Component) -> None:
+    """Refuses ports that a shell has no names for.
+
+    Raises:
+        DefinitionError: Which one, and why.
+    """
+    for port in (*component.inputs, *component.outputs):
+        if not port.name.isascii():
+            raise DefinitionError(f"Bash has no variable {port.name!r}.", "Use letters, digits and underscores.")
+        if port.is_list:
+            raise DefinitionError(f"A script cannot take the list {port.name!r}.", "Write the step in Python.")
+
+
+def bash_command(component: Component) -> tuple[list[str], list[str]]:
+    """Writes the container's command and arguments.
+
+    Values reach the script as arguments, never as part of its text. Line N of the script is line N of the cell, and
+    the script stops at the first command that fails.
+
+    Args:
+        component: A step in bash.
+
+    Returns:
+        Command and arguments, with KFP's placeholders.
+    """
+    arguments: list[str] = []
+    prelude = _COLLECT
+    positional: list[str] = []
+    for port in component.inputs:
+        position = len(arguments) + 1
+        if port.optional:
+            arguments.append(_if_present(port))
+            # One placeholder that expands to two arguments.
+            arguments.append("")
+            prelude += f'if [ "${{{position}}}" = 1 ]; then export {port.name}="${{{position + 1}}}"; fi; '
+            positional.append(f'"${{{position + 1}}}"')
+        else:
+            arguments.append(_input(port))
+            prelude += f'export {port.name}="${{{position}}}"; '
+            positional.append(f'"${{{position}}}"')
+    files = []
+    for port in component.outputs:
+        position = len(arguments) + 1
+        arguments.append(_output(port))
+        prelude += f'_kfp_out_{port.name}="${{{position}}}"; '
+        if port.file:
+            files.append(f'{port.name} {_quoted(port.file)} "$_kfp_out_{port.name}"')
+        else:
+            prelude += f'export {port.name}="${{{position}}}"; mkdir -p "$(dirname "${port.name}")"; '
+    if files:
+        prelude += f"trap {_quoted('_kfp_collect ' + ' '.join(files))} EXIT; "
+    prelude += f"set -- {' '.join(positional)};"
+    body = component.source.partition("\n")[2]
+    given = [one for n, one in enumerate(arguments) if not (one == "" and n and arguments[n - 1].startswith('{"If'))]
+    return ["bash", "-ec", f"{prelude}\n{body}", component.name], given
+
+
+def _input(port: Port) -> str:
+    return (
+        f"{{{{$.inputs.parameters['{port.name}']}}}}"
+        if port.is_parameter
+        else (f"{{{{$.inputs.artifacts['{port.name}'].path}}}}")
+    )
+
+
+def _output(port: Port) -> str:
+    return (
+        f"{{{{$.outputs.parameters['{port.name}'].output_file}}}}"
+        if port.is_parameter
+        else (f"{{{{$.outputs.artifacts['{port.name}'].path}}}}")
+    )
+
+
+def _if_present(port: Port) -> str:
+    return json.dumps({"IfPresent": {"InputName": port.name, "Then": ["1", _input(port)], "Else": ["0", ""]}})
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "'\\''") + "'"
+
+
+def arguments_by_flag(component: Component) -> Iterator[str]:
+    """Yields ``--name value`` for every port, as a container of a folder gets them."""
+    for port in component.inputs:
+        if port.optional:
+            then = [f"--{port.name}", _input(port)]
+            yield json.dumps({"IfPresent": {"InputName": port.name, "Then": then}})
+        else:
+            yield from (f"--{port.name}", _input(port))
+    for port in component.outputs:
+        yield from (f"--{port.name}", _output(port))
