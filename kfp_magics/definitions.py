@@ -46,7 +46,7 @@ class Definitions:
             body,
             options,
             self.namespace,
-            taken=self.steps,
+            taken={name: step for name, step in self.steps.items() if self.namespace.get(name) is step},
             cell_id=cell_id,
             notebook=self._notebook,
             default_image=self._base_image,

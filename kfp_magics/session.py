@@ -266,7 +266,7 @@ class Session:
         """Lists runs, newest first, as they stand now."""
         from kfp_magics.runs.watch import refresh  # noqa: PLC0415  (not needed to author)
 
-        refresh(self.store, {"local": self.backend("local")}, min_age=0.0)
+        refresh(self.store, {"local": self.backend("local")})
         return self.store.list(**filters)
 
     def find(self, text: str = "") -> Run:

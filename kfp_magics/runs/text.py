@@ -1,0 +1,143 @@
+"""Runs as plain text, for terminals and for notebooks without JavaScript."""
+
+from __future__ import annotations
+
+import json
+import time
+import unicodedata
+from typing import TYPE_CHECKING
+
+from kfp_magics.model import State
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from kfp_magics.model import Artifact, Json, Run, Task
+    from kfp_magics.runs.compare import Comparison
+
+MARKS = {
+    State.PENDING: "·",
+    State.RUNNING: "▶",
+    State.SUCCEEDED: "✓",
+    State.FAILED: "✗",
+    State.CANCELLED: "■",
+    State.SKIPPED: "–",
+    State.UNKNOWN: "?",
+}
+
+
+def duration(seconds: float) -> str:
+    """Writes a duration: ``0.4 s``, ``12 s``, ``1 m 12 s``, ``2 h 05 m``."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} m {whole % 60:02} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02} m"
+
+
+def lasted(one: Run | Task) -> str:
+    """How long a run or a task took, or has taken so far; nothing before it starts."""
+    if one.started is None:
+        return ""
+    end = one.finished if one.finished is not None else time.time()
+    return duration(max(0.0, end - one.started))
+
+
+def when(seconds: float) -> str:
+    """Writes a time as the local clock shows it."""
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
+
+
+def value_text(value: Json, limit: int = 60) -> str:
+    """Writes a value on one line, shortened in the middle of nowhere when it is long."""
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    text = " ".join(text.split())
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def table(rows: Iterable[Sequence[str]], titles: Sequence[str]) -> str:
+    """Writes aligned columns; wide characters count twice."""
+    lines = [tuple(titles), *(tuple(row) for row in rows)]
+    widths = [max(map(_width, column)) for column in zip(*lines, strict=True)]
+    return "\n".join(
+        "  ".join(cell + " " * (width - _width(cell)) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in lines
+    )
+
+
+def _width(text: str) -> int:
+    return sum(2 if unicodedata.east_asian_width(one) in "WF" else not unicodedata.combining(one) for one in text)
+
+
+def runs_table(runs: Sequence[Run]) -> str:
+    """Lists runs."""
+    if not runs:
+        return "No runs yet: %kfp_run PIPELINE starts one."
+    rows = [
+        (run.id, f"{MARKS[run.state]} {run.state}", lasted(run), run.pipeline, run.name, when(run.created))
+        for run in runs
+    ]
+    return table(rows, ("ID", "STATE", "TOOK", "PIPELINE", "NAME", "CREATED"))
+
+
+def run_tree(run: Run) -> str:
+    """Shows a run with its tasks, groups before their members."""
+    head = f"{MARKS[run.state]} {run.name}  {run.state}  {lasted(run)}".rstrip() + f"  ({run.id})"
+    lines = [head]
+    if run.error:
+        lines += [f"    {line}" for line in (run.error.message, run.error.hint) if line]
+    lines += task_lines(run.tasks)
+    return "\n".join(lines)
+
+
+def task_lines(tasks: Sequence[Task]) -> list[str]:
+    """Writes a line for each task, members indented below their group."""
+    members: dict[str, list[Task]] = {}
+    for task in tasks:
+        members.setdefault(task.parent, []).append(task)
+    return _branch("", members, "  ")
+
+
+def _branch(parent: str, members: dict[str, list[Task]], indent: str) -> list[str]:
+    lines: list[str] = []
+    for task in members.get(parent, ()):
+        name = f"[{task.name}]" if task.kind == "iteration" else task.name
+        notes = [lasted(task) if task.kind != "iteration" else "", "cached" if task.cached else ""]
+        why = task.error.message if task.error and task.id not in members else task.reason
+        line = f"{indent}{MARKS[task.state]} {name}  " + "  ".join(note for note in notes if note)
+        lines.append((line + (f"  {why}" if why and not task.cached else "")).rstrip())
+        if task.error and task.error.line and task.id not in members:
+            lines.append(f"{indent}    line {task.error.line}: {task.error.text}")
+        lines += _branch(task.id, members, indent + "  ")
+    return lines
+
+
+def artifacts_table(tasks: Iterable[Task]) -> str:
+    """Lists what tasks wrote: artifacts with their metadata, and output values."""
+    rows = [
+        (task.id, one.name, one.type.removeprefix("system."), _metadata(one), one.uri)
+        for task in tasks
+        for one in task.artifacts
+        if one.io == "output"
+    ]
+    return table(rows, ("STEP", "NAME", "TYPE", "METADATA", "WHERE")) if rows else "No artifacts."
+
+
+def _metadata(one: Artifact) -> str:
+    return ", ".join(f"{key}={value_text(value, 20)}" for key, value in one.metadata.items() if key != "display_name")
+
+
+def comparison_text(comparison: Comparison) -> str:
+    """Shows what differs between two runs."""
+    lines = [f"{comparison.a} → {comparison.b}"]
+    if comparison.same:
+        lines.append("  Nothing differs but the time.")
+    for title, differences in comparison.groups:
+        rows = [(f"  {one.what}", value_text(one.a, 40), "→", value_text(one.b, 40), one.delta) for one in differences]
+        if rows:
+            lines += [f"{title}:", table(rows, ("", "", "", "", "")).lstrip("\n")]
+    lines += [text.rstrip("\n") for _, text in comparison.sources]
+    return "\n".join(lines)

@@ -1,0 +1,140 @@
+"""Looking again: runs that have not ended are polled, and whoever follows one is told what has changed."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from kfp_magics.errors import KfpMagicsError, StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from kfp_magics.backends.base import Backend
+    from kfp_magics.model import Run
+    from kfp_magics.runs.store import Store
+
+_POLL = 1.0  # seconds between two polls of the backend; what it writes to the store is seen at once
+
+
+def refresh(store: Store, backends: Mapping[str, Backend]) -> None:
+    """Asks the backends about every run that has not ended, and stores what they say.
+
+    Args:
+        store: Where runs are remembered.
+        backends: By name; runs of others are left as they are.
+    """
+    for run in store.unfinished():
+        if run.backend in backends:
+            with suppress(KfpMagicsError):  # one run that cannot be asked about must not hide the others
+                store.save(backends[run.backend].poll(run))
+
+
+@dataclass(slots=True)
+class _Followed:
+    callback: Callable[[Run], None]
+    seen: Run | None = None
+
+
+class Watcher:
+    """One thread for all runs that are followed; it ends when none is.
+
+    Args:
+        store: Where runs are remembered.
+        poll: Asks a run's backend.
+        interval: Seconds between two looks at the store.
+    """
+
+    def __init__(self, store: Store, poll: Callable[[Run], Run], interval: float) -> None:
+        self._store = store
+        self._poll = poll
+        self._interval = interval
+        self._followed: dict[str, list[_Followed]] = {}
+        self._guard = threading.Lock()
+        self._thread: threading.Thread | None = None
+
+    def follow(self, run_id: str, callback: Callable[[Run], None]) -> Callable[[], None]:
+        """Calls back with a run now, at each change, and for the last time when it has ended.
+
+        Args:
+            run_id: The run.
+            callback: Called from a thread of the watcher.
+
+        Returns:
+            Ends the following.
+        """
+        entry = _Followed(callback)
+        with self._guard:
+            self._followed.setdefault(run_id, []).append(entry)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._watch, name="kfp-magics watcher", daemon=True)
+                self._thread.start()
+        return lambda: self._forget(run_id, entry)
+
+    def _forget(self, run_id: str, entry: _Followed) -> None:
+        with self._guard:
+            entries = self._followed.get(run_id, [])
+            if entry in entries:
+                entries.remove(entry)
+            if not entries:
+                self._followed.pop(run_id, None)
+
+    def _watch(self) -> None:
+        polled: dict[str, float] = {}
+        while True:
+            with self._guard:
+                runs = {run_id: tuple(entries) for run_id, entries in self._followed.items()}
+                if not runs:
+                    self._thread = None
+                    return
+            for run_id, entries in runs.items():
+                with suppress(StoreError):  # locked for a while; the next look will do
+                    self._tell(run_id, entries, polled)
+            time.sleep(self._interval)
+
+    def _tell(self, run_id: str, entries: tuple[_Followed, ...], polled: dict[str, float]) -> None:
+        run = self._store.get(run_id)
+        if not run.state.final and time.monotonic() - polled.get(run_id, 0.0) > _POLL:
+            polled[run_id] = time.monotonic()
+            run = self._store.save(self._poll(run))
+        for entry in entries:
+            if run == entry.seen:
+                continue
+            entry.seen = run
+            try:
+                entry.callback(run)
+            except Exception:  # noqa: BLE001  (a view that is gone must not end the others)
+                sys.excepthook(*sys.exc_info())
+                self._forget(run_id, entry)
+            if run.state.final:
+                self._forget(run_id, entry)
+
+    def wait(self, run_id: str, on_change: Callable[[Run], None] | None = None) -> Run:
+        """Blocks until a run has ended.
+
+        Args:
+            run_id: The run.
+            on_change: Called with the run at each change.
+
+        Returns:
+            The run as it ended.
+        """
+        ended = threading.Event()
+
+        def look(run: Run) -> None:
+            if on_change is not None:
+                on_change(run)
+            if run.state.final:
+                ended.set()
+
+        stop = self.follow(run_id, look)
+        try:
+            while not ended.wait(0.1):  # in pieces, so that an interrupt is felt at once
+                pass
+        finally:
+            stop()
+        return self._store.get(run_id)
