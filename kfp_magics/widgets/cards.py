@@ -1,0 +1,156 @@
+"""Small things that magics return, as text and as HTML."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from html import escape
+from typing import TYPE_CHECKING
+
+from kfp_magics.handles import signature
+from kfp_magics.runs import text
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from kfp_magics.handles import Step
+    from kfp_magics.model import PodOptions, Run, Task
+    from kfp_magics.runs.compare import Comparison
+    from kfp_magics.trying import Replay, Trial
+
+
+class _Text:
+    """Something that is shown as text, in a notebook with a fixed pitch."""
+
+    def _repr_html_(self) -> str:
+        return f"<pre style='line-height:1.4'>{escape(repr(self))}</pre>"
+
+
+@dataclass(frozen=True, repr=False)
+class StepCard(_Text):
+    """What a cell became, and what can be done with it.
+
+    Attributes:
+        step: The step.
+    """
+
+    step: Step
+
+    def __repr__(self) -> str:
+        component = self.step.component
+        facts = {
+            "image": component.base_image,
+            "requires": ", ".join(component.requirements),
+            "pod": _pod_text(component.pod),
+        }
+        lines = [f"step {component.name}{signature(component)}"]
+        lines += [f"  {name:9}{value}" for name, value in facts.items() if value]
+        lines += [f"  note     {remark}" for remark in self.step.remarks]
+        lines.append(f"  alone    %kfp_try {component.name} " + " ".join(f"{port.name}=…" for port in component.inputs))
+        return "\n".join(line.rstrip() for line in lines)
+
+
+def _pod_text(pod: PodOptions) -> str:
+    words = {
+        "cpu": pod.cpu,
+        "memory": pod.memory,
+        "gpu": f"{pod.gpu} × {pod.gpu_type}" if pod.gpu else "",
+        "env": ", ".join(pod.env),
+        "secrets": ", ".join(pod.secrets),
+        "secret volumes": ", ".join(pod.secret_volumes),
+        "volumes": ", ".join(pod.pvcs),
+        "retries": str(pod.retries or ""),
+        "timeout": text.duration(pod.timeout) if pod.timeout else "",
+        "cache": "" if pod.cache else "off",
+    }
+    return ", ".join(f"{name} {word}" for name, word in words.items() if word)
+
+
+@dataclass(frozen=True, repr=False)
+class CompiledCard(_Text):
+    """The file that a pipeline was compiled to.
+
+    Attributes:
+        path: The file.
+    """
+
+    path: Path
+
+    def __repr__(self) -> str:
+        return f"Wrote {self.path} ({self.path.stat().st_size / 1000:.1f} kB)."
+
+
+@dataclass(frozen=True, repr=False)
+class TrialCard(_Text):
+    """How a step tried alone ended.
+
+    Attributes:
+        trial: The run and its outputs, which now are variables.
+    """
+
+    trial: Trial
+
+    def __repr__(self) -> str:
+        lines = [text.run_tree(self.trial.run)]
+        for name, value in self.trial.outputs.items():
+            lines.append(f"  {name} = {text.value_text(getattr(value, 'path', None) or value, 100)}")
+        return "\n".join(lines)
+
+
+@dataclass(frozen=True, repr=False)
+class ReplayCard(_Text):
+    """A step that was loaded back into the notebook.
+
+    Attributes:
+        replay: Its inputs, which now are variables, and its code.
+    """
+
+    replay: Replay
+
+    def __repr__(self) -> str:
+        names = ", ".join(self.replay.names)
+        return f"Loaded {self.replay.task.id}: its code is the next cell; {names or 'nothing'} now are variables."
+
+
+@dataclass(frozen=True, repr=False)
+class RunsTable(_Text):
+    """A list of runs.
+
+    Attributes:
+        runs: Newest first.
+    """
+
+    runs: Sequence[Run]
+
+    def __repr__(self) -> str:
+        return text.runs_table(self.runs)
+
+
+@dataclass(frozen=True, repr=False)
+class ArtifactsTable(_Text):
+    """What tasks of a run wrote.
+
+    Attributes:
+        run: The run.
+        tasks: Those that are listed.
+    """
+
+    run: Run
+    tasks: Sequence[Task]
+
+    def __repr__(self) -> str:
+        return text.artifacts_table(self.tasks)
+
+
+@dataclass(frozen=True, repr=False)
+class ComparisonCard(_Text):
+    """What differs between two runs.
+
+    Attributes:
+        comparison: The differences.
+    """
+
+    comparison: Comparison
+
+    def __repr__(self) -> str:
+        return text.comparison_text(self.comparison)

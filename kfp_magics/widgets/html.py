@@ -1,0 +1,193 @@
+"""Runs and pipelines as HTML that needs no script: what stays when a notebook is saved and opened elsewhere.
+
+A step is selected with a radio button and CSS alone. Where styles are stripped, everything stands one below the other
+and reads as text.
+"""
+
+from __future__ import annotations
+
+import json
+from html import escape
+from itertools import count
+from typing import TYPE_CHECKING
+
+from kfp_magics.model import State
+from kfp_magics.runs.text import MARKS, lasted, value_text, when
+from kfp_magics.widgets.layout import Box, arrange
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from kfp_magics.model import Artifact, Failure, Json, Run, Task
+
+_MOST = 150  # boxes that are drawn; a bigger graph is a list
+_GROUPS = {"group", "condition", "loop", "iteration", "exit-handler"}
+_numbers = count(1)
+
+STYLE = """
+.kfpm{--l:var(--jp-border-color1,#c9ced6);--f:var(--jp-ui-font-color1,#1f2328);--m:var(--jp-ui-font-color2,#667085);
+--b:var(--jp-layout-color1,#fff);--s:var(--jp-layout-color2,#f4f5f7);--ok:#1a7f4b;--no:#c9372c;--go:#1868db;--dim:#8590a2;
+font:13px/1.45 var(--jp-ui-font-family,system-ui,sans-serif);color:var(--f);max-width:100%}
+.kfpm h4{margin:0 0 2px;font-size:14px;font-weight:600}.kfpm .q{color:var(--m)}
+.kfpm .g{position:relative;margin:10px 0;overflow:auto;padding:2px}.kfpm svg{display:block}
+.kfpm label.n{position:absolute;box-sizing:border-box;border:1px solid var(--l);border-radius:8px;background:var(--b);
+padding:3px 8px 3px 10px;overflow:hidden;cursor:pointer;border-left:4px solid var(--dim)}
+.kfpm label.n b{display:block;font-weight:600;white-space:nowrap;overflow:hidden;text-overflow:ellipsis;font-size:12px}
+.kfpm label.n i{font-style:normal;color:var(--m);font-size:11px;display:block;white-space:nowrap}
+.kfpm label.n.o{background:color-mix(in srgb,var(--s) 55%,transparent);border-left-width:1px;border-style:dashed;padding:4px 10px}
+.kfpm .succeeded{border-left-color:var(--ok)!important}.kfpm .failed{border-color:var(--no)!important}
+.kfpm .running{border-color:var(--go)!important}.kfpm .skipped,.kfpm .cancelled{opacity:.62}
+.kfpm .t-succeeded{color:var(--ok)}.kfpm .t-failed{color:var(--no)}.kfpm .t-running{color:var(--go)}
+.kfpm input{position:absolute;opacity:0;pointer-events:none}
+.kfpm .d{display:none;border-top:1px solid var(--l);padding:8px 2px}.kfpm .d table{border-collapse:collapse;margin:4px 0}
+.kfpm .d td,.kfpm .d th{text-align:left;padding:2px 14px 2px 0;font-weight:400;vertical-align:top;border:0;background:none}
+.kfpm .d th{color:var(--m)}.kfpm .e{border-left:3px solid var(--no);padding:2px 10px;margin:6px 0;white-space:pre-wrap}
+.kfpm pre{background:var(--s);color:var(--f);padding:8px 10px;border-radius:6px;overflow:auto;max-height:22em;font-size:12px;margin:4px 0}
+"""
+
+
+def run_html(run: Run, tails: Mapping[str, str] | None = None) -> str:
+    """Draws a run as it stands.
+
+    Args:
+        run: The run with its tasks.
+        tails: Task → the end of its log.
+    """
+    head = (
+        f"<h4><span class='t-{run.state}'>{MARKS[run.state]}</span> {escape(run.name)}</h4>"
+        f"<div class='q'>{run.state}{', ' + lasted(run) if run.started else ''} · {len(_steps(run.tasks))} steps · "
+        f"{escape(run.id)}{' · ' + when(run.created) if run.created else ''}</div>"
+    )
+    error = _error(run.error) if run.error else ""
+    given = _table("Parameters", run.parameters) + _table("Outputs", run.outputs)
+    chosen = next((task.id for task in run.tasks if task.state is State.FAILED and task.kind == "step"), "")
+    return _frame(head + error, run.tasks, chosen=chosen, tails=tails or {}, below=given)
+
+
+def pipeline_html(name: str, tasks: Sequence[Task]) -> str:
+    """Draws a pipeline that has not run."""
+    head = f"<h4>{escape(name)}</h4><div class='q'>{len(_steps(tasks))} steps</div>"
+    return _frame(head, tasks, chosen="", tails={}, below="", plain=True)
+
+
+def _steps(tasks: Iterable[Task]) -> list[Task]:
+    return [task for task in tasks if task.kind not in _GROUPS]
+
+
+def _frame(
+    head: str, tasks: Sequence[Task], *, chosen: str, tails: Mapping[str, str], below: str, plain: bool = False
+) -> str:
+    frame = f"kfpm{next(_numbers)}"
+    names = {task.id: f"{frame}-{number}" for number, task in enumerate(tasks)}
+    radios = "".join(
+        f"<input type='radio' name='{frame}' id='{name}'{' checked' if task_id == chosen else ''}>"
+        for task_id, name in names.items()
+    )
+    rules = "".join(
+        f"#{name}:checked~.d.{name}{{display:block}}#{name}:checked~.g label[for={name}]{{box-shadow:0 0 0 2px var(--go)}}"
+        for name in names.values()
+    )
+    graph = _graph(tasks, names, plain=plain) if len(tasks) <= _MOST else _list(tasks, names)
+    details = "" if plain else "".join(_details(task, names[task.id], tails.get(task.id, "")) for task in tasks)
+    return f"<div class='kfpm'><style>{STYLE}{rules}</style>{head}{radios}{graph}{details}{below}</div>"
+
+
+def _graph(tasks: Sequence[Task], names: Mapping[str, str], *, plain: bool) -> str:
+    boxes, width, height = arrange(tasks)
+    every = [one for box in boxes for one in box.walk()]
+    edges = "".join(_edges(every))
+    labels = "".join(_label(box, names[box.task.id], plain=plain) for box in every)
+    size = f"width:{width + 4:.0f}px;height:{height + 4:.0f}px"
+    lines = (
+        f"<svg width='{width + 4:.0f}' height='{height + 4:.0f}' fill='none' stroke='#98a2b3' stroke-width='1.4' "
+        f"style='position:absolute;pointer-events:none' aria-hidden='true'>{edges}</svg>"
+    )
+    return f"<div class='g'><div style='position:relative;{size}'>{labels}{lines}</div></div>"
+
+
+def _edges(boxes: Sequence[Box]) -> Iterable[str]:
+    places = {box.task.id: box for box in boxes}
+    for box in boxes:
+        for one in box.task.needs:
+            if one in places:
+                start = places[one]
+                x1, y1 = start.x + start.width + 2, start.y + start.height / 2 + 2
+                x2, y2 = box.x + 2, box.y + box.height / 2 + 2
+                bend = max(18.0, (x2 - x1) / 2)
+                yield f"<path d='M{x1:.0f} {y1:.0f}C{x1 + bend:.0f} {y1:.0f} {x2 - bend:.0f} {y2:.0f} {x2:.0f} {y2:.0f}'/>"
+
+
+def _label(box: Box, name: str, *, plain: bool) -> str:
+    task = box.task
+    place = f"left:{box.x + 2:.0f}px;top:{box.y + 2:.0f}px;width:{box.width:.0f}px;height:{box.height:.0f}px"
+    kind = " o" if box.members else ""
+    title = f"item {task.name}" if task.kind == "iteration" else task.name
+    note = task.kind if plain else _note(task)
+    small = "" if box.members else f"<i>{escape(note)}</i>"
+    mark = "" if plain else f"<span class='t-{task.state}'>{MARKS[task.state]}</span> "
+    return (
+        f"<label class='n {'' if plain else task.state}{kind}' for='{name}' style='{place}' title='{escape(task.id)}'>"
+        f"<b>{mark}{escape(title)}</b>{small}</label>"
+    )
+
+
+def _note(task: Task) -> str:
+    if task.cached:
+        return "reused"
+    return lasted(task) or str(task.state)
+
+
+def _list(tasks: Sequence[Task], names: Mapping[str, str]) -> str:
+    rows = "".join(
+        f"<div><label for='{names[task.id]}'><span class='t-{task.state}'>{MARKS[task.state]}</span> "
+        f"{escape(task.id)} <span class='q'>{escape(_note(task))}</span></label></div>"
+        for task in tasks
+    )
+    return f"<div class='g' style='max-height:24em'>{rows}</div>"
+
+
+def _details(task: Task, name: str, tail: str) -> str:
+    why = f"<div class='q'>{escape(task.reason)}</div>" if task.reason else ""
+    inputs = [one for one in task.artifacts if one.io == "input"]
+    outputs = [one for one in task.artifacts if one.io == "output"]
+    log = f"<pre>{escape(tail)}</pre>" if tail else ""
+    return (
+        f"<div class='d {name}'><h4>{escape(task.id)} <span class='q t-{task.state}'>{task.state} "
+        f"{lasted(task)}</span></h4>{why}{_error(task.error) if task.error else ''}"
+        f"{_table('Inputs', task.inputs)}{_artifacts('Input artifacts', inputs)}"
+        f"{_table('Outputs', task.outputs)}{_artifacts('Artifacts', outputs)}{log}</div>"
+    )
+
+
+def _error(error: Failure) -> str:
+    line = f"\nline {error.line}: {error.text}" if error.line else ""
+    hint = f"\n{error.hint}" if error.hint else ""
+    return f"<div class='e'>{escape(error.message + line + hint)}</div>"
+
+
+def _table(title: str, values: Mapping[str, Json]) -> str:
+    if not values:
+        return ""
+    rows = "".join(
+        f"<tr><th>{escape(name)}</th><td>{escape(value_text(value, 200))}</td></tr>" for name, value in values.items()
+    )
+    return f"<table><tr><th colspan='2'><b>{title}</b></th></tr>{rows}</table>"
+
+
+def _artifacts(title: str, artifacts: Sequence[Artifact]) -> str:
+    if not artifacts:
+        return ""
+    rows = "".join(
+        f"<tr><th>{escape(one.name)}</th><td>{escape(one.type.removeprefix('system.'))}</td>"
+        f"<td>{_metadata(one.metadata)}</td><td class='q'>{escape(one.uri)}</td></tr>"
+        for one in artifacts
+    )
+    return f"<table><tr><th colspan='4'><b>{title}</b></th></tr>{rows}</table>"
+
+
+def _metadata(metadata: Mapping[str, Json]) -> str:
+    shown = {key: value for key, value in metadata.items() if key != "display_name"}
+    return "<br>".join(
+        f"{escape(key)} = {escape(value if isinstance(value, str) else value_text(json.loads(json.dumps(value)), 80))}"
+        for key, value in shown.items()
+    )

@@ -1,0 +1,138 @@
+"""The live view of a run: a widget while it runs, HTML when it has ended, text in a terminal."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+from kfp_magics.errors import KfpMagicsError
+from kfp_magics.model import State
+from kfp_magics.runs.text import run_tree
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from kfp_magics.model import Run, Task
+
+    Follow = Callable[[str, Callable[[Run], None]], Callable[[], None]]
+    Tail = Callable[[Run, Task], str]
+
+STATIC = Path(__file__).with_name("static")
+_LOG_INTERVAL = 1.0  # seconds between two looks at the log that is shown
+
+
+class LiveRun:
+    """A run, shown as it goes.
+
+    Args:
+        run: The run.
+        follow: Calls back with each change of a run; gives what ends it.
+        tail: Gives the end of a task's log.
+    """
+
+    def __init__(self, run: Run, *, follow: Follow, tail: Tail) -> None:
+        self.run = run
+        self._follow = follow
+        self._tail = tail
+        self._widget: Any = None
+        self._display_id = uuid4().hex
+        self._shown = False
+        self._ended = threading.Event()
+        self._guard = threading.RLock()
+
+    def __repr__(self) -> str:
+        return run_tree(self.run)
+
+    def _ipython_display_(self) -> None:
+        self.show()
+
+    def show(self) -> None:
+        """Shows the run where the cell's output goes; a second call shows nothing new."""
+        if self._shown:
+            return
+        self._shown = True
+        if not _has_front_end():
+            sys.stdout.write(f"{self!r}\n")
+            return
+        from IPython.display import display  # noqa: PLC0415  (only in a notebook)
+
+        if not self.run.state.final and (STATIC / "widget.js").is_file():
+            from kfp_magics.widgets.run_widget import RunWidget  # noqa: PLC0415  (imports anywidget)
+
+            self._widget = RunWidget(run=self.run.to_json())
+            self._widget.observe(lambda _: self._send_tail(), "selected")
+        display(self._bundle(), raw=True, display_id=self._display_id)
+        if not self.run.state.final:
+            self._follow(self.run.id, self.update)
+            threading.Thread(target=self._keep_tail, name="kfp-magics log", daemon=True).start()
+
+    def update(self, run: Run) -> None:
+        """Shows what has changed; called from any thread.
+
+        Args:
+            run: The run as it is now.
+        """
+        with self._guard:
+            if self._ended.is_set() or not self._shown:
+                return
+            self.run = run
+            if run.state.final:
+                self._ended.set()
+            if not _has_front_end():
+                if run.state.final:
+                    sys.stdout.write(f"{self!r}\n")
+                return
+            if self._widget is not None:
+                self._widget.run = run.to_json()
+                self._send_tail()
+            if run.state.final or self._widget is None:
+                from IPython.display import display  # noqa: PLC0415  (only in a notebook)
+
+                # What is saved with the notebook must not need a kernel: the end is HTML, without the widget.
+                display(self._bundle(), raw=True, display_id=self._display_id, update=True)
+
+    def _bundle(self) -> dict[str, Any]:
+        from kfp_magics.widgets.html import run_html  # noqa: PLC0415  (networkx only when something is drawn)
+
+        bundle: dict[str, Any] = {"text/plain": repr(self), "text/html": run_html(self.run, self._tails())}
+        if self._widget is not None and not self.run.state.final:
+            view = self._widget._repr_mimebundle_()
+            bundle |= view[0] if isinstance(view, tuple) else view or {}
+            bundle["text/plain"] = repr(self)
+        return bundle
+
+    def _tails(self) -> dict[str, str]:
+        if not self.run.state.final:
+            return {}
+        return {task.id: self._tail_of(task) for task in self.run.tasks if task.kind == "step" and task.attempt}
+
+    def _tail_of(self, task: Task) -> str:
+        with contextlib.suppress(KfpMagicsError):
+            return self._tail(self.run, task)[-20_000:]
+        return ""
+
+    def _send_tail(self) -> None:
+        task = self.run.task(self._widget.selected) or _most_telling(self.run)
+        if task is not None and task.kind == "step" and task.attempt:
+            self._widget.tail = {"task": task.id, "text": self._tail_of(task)}
+
+    def _keep_tail(self) -> None:
+        while self._widget is not None and not self._ended.wait(_LOG_INTERVAL):
+            self._send_tail()
+
+
+def _most_telling(run: Run) -> Task | None:
+    started = [task for task in run.tasks if task.kind == "step" and task.started]
+    return max(started, key=lambda task: (task.state is State.FAILED, task.started or 0.0), default=None)
+
+
+def _has_front_end() -> bool:
+    """Whether output goes to a notebook rather than to a terminal."""
+    from IPython import get_ipython  # noqa: PLC0415  (only when something is shown)
+
+    shell = get_ipython()
+    return shell is not None and hasattr(shell, "kernel")
