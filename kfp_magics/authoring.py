@@ -7,17 +7,17 @@ import linecache
 import sys
 import typing
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 from kfp_magics.errors import DefinitionError, NamesError, did_you_mean
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, MutableMapping
 
     from kfp_magics.model import Component
 
 
-def execute(body: str, label: str, namespace: dict[str, object]) -> None:
+def execute(body: str, label: str, namespace: MutableMapping[str, Any]) -> None:
     """Executes a cell below its magic line, so that line N of the code is line N of the cell.
 
     Args:
@@ -41,7 +41,7 @@ def execute(body: str, label: str, namespace: dict[str, object]) -> None:
     # inspect and kfp read the text of a function through linecache; an entry without a time is never dropped.
     linecache.cache[filename] = (len(source), None, source.splitlines(keepends=True), filename)
     try:
-        exec(code, namespace)  # noqa: S102  (executing the user's cell is the point)
+        exec(code, cast("dict[str, Any]", namespace))  # noqa: S102  (executing the user's cell is the point)
     except NameError as error:
         raise unknown_name(error, label, namespace) from error
 

@@ -57,7 +57,7 @@ class Definitions:
         return step
 
     def _take(self, body: str, found: list[str], cell_id: str) -> list[str]:
-        execute(body, f"cell '{found[-1]}'", self.namespace)  # type: ignore[arg-type]  (a dict in every kernel)
+        execute(body, f"cell '{found[-1]}'", self.namespace)
         for name in found:
             self._taken[name] = Component(
                 name=name, language="kfp", source="\n" + body, entry=name, cell_id=cell_id, notebook=self._notebook

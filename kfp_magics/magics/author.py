@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from IPython.core.magic import cell_magic, line_cell_magic, line_magic, magics_class
 from IPython.core.magic_arguments import argument, magic_arguments
@@ -80,7 +80,7 @@ class AuthorMagics(KfpMagics):
 
 
 def _cell_options(words: Namespace) -> CellOptions:
-    values = vars(words).copy()
+    values: dict[str, Any] = vars(words).copy()
     if values["context"] and values["notebook"]:
         raise DefinitionError("A step is a --context or a --notebook, not both.", "Leave one of them out.")
     values["infer"] = not values.pop("no_infer")

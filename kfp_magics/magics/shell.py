@@ -46,7 +46,7 @@ class _CellIds:
         self.session.cell_id = getattr(info, "cell_id", None) or ""
 
 
-class KfpMagics(Magics):  # type: ignore[misc]  (IPython is untyped)
+class KfpMagics(Magics):  # type: ignore[misc]  # IPython is untyped
     """A family of magics over one session."""
 
     def __init__(self, shell: InteractiveShell, session: Session) -> None:

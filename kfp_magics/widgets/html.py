@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from html import escape
 from itertools import count
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kfp_magics.model import State
@@ -21,29 +22,9 @@ if TYPE_CHECKING:
     from kfp_magics.model import Artifact, Failure, Json, Run, Task
 
 _MOST = 150  # boxes that are drawn; a bigger graph is a list
+_STYLE = Path(__file__).with_name("static.css")
 _GROUPS = {"group", "condition", "loop", "iteration", "exit-handler"}
 _numbers = count(1)
-
-STYLE = """
-.kfpm{--l:var(--jp-border-color1,#c9ced6);--f:var(--jp-ui-font-color1,#1f2328);--m:var(--jp-ui-font-color2,#667085);
---b:var(--jp-layout-color1,#fff);--s:var(--jp-layout-color2,#f4f5f7);--ok:#1a7f4b;--no:#c9372c;--go:#1868db;--dim:#8590a2;
-font:13px/1.45 var(--jp-ui-font-family,system-ui,sans-serif);color:var(--f);max-width:100%}
-.kfpm h4{margin:0 0 2px;font-size:14px;font-weight:600}.kfpm .q{color:var(--m)}
-.kfpm .g{position:relative;margin:10px 0;overflow:auto;padding:2px}.kfpm svg{display:block}
-.kfpm label.n{position:absolute;box-sizing:border-box;border:1px solid var(--l);border-radius:8px;background:var(--b);
-padding:3px 8px 3px 10px;overflow:hidden;cursor:pointer;border-left:4px solid var(--dim)}
-.kfpm label.n b{display:block;font-weight:600;white-space:nowrap;overflow:hidden;text-overflow:ellipsis;font-size:12px}
-.kfpm label.n i{font-style:normal;color:var(--m);font-size:11px;display:block;white-space:nowrap}
-.kfpm label.n.o{background:color-mix(in srgb,var(--s) 55%,transparent);border-left-width:1px;border-style:dashed;padding:4px 10px}
-.kfpm .succeeded{border-left-color:var(--ok)!important}.kfpm .failed{border-color:var(--no)!important}
-.kfpm .running{border-color:var(--go)!important}.kfpm .skipped,.kfpm .cancelled{opacity:.62}
-.kfpm .t-succeeded{color:var(--ok)}.kfpm .t-failed{color:var(--no)}.kfpm .t-running{color:var(--go)}
-.kfpm input{position:absolute;opacity:0;pointer-events:none}
-.kfpm .d{display:none;border-top:1px solid var(--l);padding:8px 2px}.kfpm .d table{border-collapse:collapse;margin:4px 0}
-.kfpm .d td,.kfpm .d th{text-align:left;padding:2px 14px 2px 0;font-weight:400;vertical-align:top;border:0;background:none}
-.kfpm .d th{color:var(--m)}.kfpm .e{border-left:3px solid var(--no);padding:2px 10px;margin:6px 0;white-space:pre-wrap}
-.kfpm pre{background:var(--s);color:var(--f);padding:8px 10px;border-radius:6px;overflow:auto;max-height:22em;font-size:12px;margin:4px 0}
-"""
 
 
 def run_html(run: Run, tails: Mapping[str, str] | None = None) -> str:
@@ -84,12 +65,13 @@ def _frame(
         for task_id, name in names.items()
     )
     rules = "".join(
-        f"#{name}:checked~.d.{name}{{display:block}}#{name}:checked~.g label[for={name}]{{box-shadow:0 0 0 2px var(--go)}}"
+        f"#{name}:checked~.d.{name}{{display:block}}"
+        f"#{name}:checked~.g label[for={name}]{{box-shadow:0 0 0 2px var(--go)}}"
         for name in names.values()
     )
     graph = _graph(tasks, names, plain=plain) if len(tasks) <= _MOST else _list(tasks, names)
     details = "" if plain else "".join(_details(task, names[task.id], tails.get(task.id, "")) for task in tasks)
-    return f"<div class='kfpm'><style>{STYLE}{rules}</style>{head}{radios}{graph}{details}{below}</div>"
+    return f"<div class='kfpm'><style>{_STYLE.read_text(encoding='utf-8')}{rules}</style>{head}{radios}{graph}{details}{below}</div>"
 
 
 def _graph(tasks: Sequence[Task], names: Mapping[str, str], *, plain: bool) -> str:
@@ -114,7 +96,8 @@ def _edges(boxes: Sequence[Box]) -> Iterable[str]:
                 x1, y1 = start.x + start.width + 2, start.y + start.height / 2 + 2
                 x2, y2 = box.x + 2, box.y + box.height / 2 + 2
                 bend = max(18.0, (x2 - x1) / 2)
-                yield f"<path d='M{x1:.0f} {y1:.0f}C{x1 + bend:.0f} {y1:.0f} {x2 - bend:.0f} {y2:.0f} {x2:.0f} {y2:.0f}'/>"
+                curve = f"{x1 + bend:.0f} {y1:.0f} {x2 - bend:.0f} {y2:.0f} {x2:.0f} {y2:.0f}"
+                yield f"<path d='M{x1:.0f} {y1:.0f}C{curve}'/>"
 
 
 def _label(box: Box, name: str, *, plain: bool) -> str:

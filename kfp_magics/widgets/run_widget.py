@@ -8,7 +8,7 @@ import traitlets
 from kfp_magics.widgets.live import STATIC
 
 
-class RunWidget(anywidget.AnyWidget):  # type: ignore[misc]  (anywidget is untyped)
+class RunWidget(anywidget.AnyWidget):  # type: ignore[misc]  # anywidget is untyped
     """Draws a run; the front end only tells which task is selected."""
 
     _esm = STATIC / "widget.js"
