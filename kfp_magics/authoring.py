@@ -32,7 +32,7 @@ def execute(body: str, label: str, namespace: MutableMapping[str, Any]) -> None:
     source = "\n" + body
     filename = f"<{label}>"
     try:
-        code = compile(source, filename, "exec")
+        code = compile(source, filename, "exec", dont_inherit=True)
     except SyntaxError as error:
         raise DefinitionError(
             f"The {label} does not parse: {error.msg} (line {error.lineno}).",

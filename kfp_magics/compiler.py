@@ -120,7 +120,7 @@ def _stub(component: Component, *, container: bool, result: object = None) -> Ca
     text = f"def {function}({parameters}){arrow}:\n{documentation}    return _specification\n"
     filename = f"<signature of {component.name}>"
     names |= {"_specification": result, **_typing_names()}
-    exec(compile(text, filename, "exec"), names)  # noqa: S102  (our own text: the user's code is not in it)
+    exec(compile(text, filename, "exec", dont_inherit=True), names)  # noqa: S102  (our own text: the user's code is not in it)
     linecache.cache[filename] = (len(text), None, text.splitlines(keepends=True), filename)  # kfp asks for the source
     made: Callable[..., Any] = names[function]  # type: ignore[assignment]
     return made
@@ -287,7 +287,7 @@ def single_step(component: Component) -> Pipeline:
     )
     passed = ", ".join(f"{port.name}={port.name}" for port in ports)
     text = f"def {component.name}({parameters}):\n    _step({passed})\n"
-    exec(compile(text, f"<step {component.name}>", "exec"), names)  # noqa: S102  (our own text)
+    exec(compile(text, f"<step {component.name}>", "exec", dont_inherit=True), names)  # noqa: S102  (our own text)
     made = graph_component(names[component.name], name=component.name)
     return compile_pipeline(
         made,

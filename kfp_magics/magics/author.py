@@ -86,4 +86,5 @@ def _cell_options(words: Namespace) -> CellOptions:
     values["infer"] = not values.pop("no_infer")
     values["notebook_step"] = values.pop("notebook")
     values["include"] = [name for words in values["include"] for name in words.split(",") if name]
-    return CellOptions(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
+    frozen: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
+    return CellOptions(**frozen)

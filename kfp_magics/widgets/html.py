@@ -71,7 +71,8 @@ def _frame(
     )
     graph = _graph(tasks, names, plain=plain) if len(tasks) <= _MOST else _list(tasks, names)
     details = "" if plain else "".join(_details(task, names[task.id], tails.get(task.id, "")) for task in tasks)
-    return f"<div class='kfpm'><style>{_STYLE.read_text(encoding='utf-8')}{rules}</style>{head}{radios}{graph}{details}{below}</div>"
+    style = f"<style>{_STYLE.read_text(encoding='utf-8')}{rules}</style>"
+    return f"<div class='kfpm'>{style}{head}{radios}{graph}{details}{below}</div>"
 
 
 def _graph(tasks: Sequence[Task], names: Mapping[str, str], *, plain: bool) -> str:
