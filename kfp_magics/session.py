@@ -383,21 +383,15 @@ class Session:
         from kfp_magics import compiler, trying  # noqa: PLC0415  (imports kfp)
 
         component = self.definitions.step(name).component
-        folder = trying.scratch_folder()
-        try:
-            fed = trying.feed(component, words_.split_words(given), self.definitions.namespace, folder)
-            run = self._submit(
-                compiler.single_step(component),
-                fed.parameters,
-                options or RunOptions(cache=False),
-                kind="try",
-                input_artifacts=fed.artifacts,
-            )
-            ended = self.wait(run)
-        finally:
-            trying.discard(folder)
+        names = self.definitions.namespace
+        pipeline = compiler.single_step(component)
+        fed = trying.feed(component, words_.split_words(given), names, trying.feed_folder(self.settings.home_path))
+        run = self._submit(
+            pipeline, fed.parameters, options or RunOptions(cache=False), kind="try", input_artifacts=fed.artifacts
+        )
+        ended = self.wait(run)
         task = next(task for task in ended.tasks if task.kind == "step")
-        return trying.Trial(run=ended, outputs=trying.outputs(component, task))
+        return trying.Trial(run=ended, outputs=trying.outputs(component, task, names))
 
     def replay(self, text: str, step: str) -> Replay:
         """Gives a step's inputs and its code as it ran in a run.

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
+import builtins
 import tempfile
+import time
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 from kfp_magics import live
@@ -94,10 +96,27 @@ def feed(component: Component, texts: Mapping[str, str], namespace: Mapping[str,
     return Feed(parameters=parameters, artifacts=artifacts)
 
 
-def outputs(component: Component, task: Task) -> dict[str, object]:
-    """The outputs of a finished task as values of the kernel."""
+def outputs(component: Component, task: Task, namespace: Mapping[str, object]) -> dict[str, object]:
+    """The outputs of a finished task as variables of the kernel.
+
+    An output that would hide a step, a module or a name of Python's own, or that has no name of its own, gets the
+    step's name before its own: ``train_output``.
+
+    Args:
+        component: The step.
+        task: As it ended.
+        namespace: The kernel's names.
+    """
     how = live.formats(component.source)
-    return {**task.outputs, **_files(task, "output", how)}
+    found = {**task.outputs, **_files(task, "output", how)}
+    return {_variable(component, name, namespace): value for name, value in found.items()}
+
+
+def _variable(component: Component, name: str, namespace: Mapping[str, object]) -> str:
+    present = namespace.get(name, getattr(builtins, name, None))
+    if name == "Output" or callable(present) or isinstance(present, ModuleType):
+        return f"{component.name}_{name.lower() if name == 'Output' else name}"
+    return name
 
 
 def replay(task: Task, sources: Mapping[str, StepSource]) -> Replay:
@@ -123,14 +142,11 @@ def replay(task: Task, sources: Mapping[str, StepSource]) -> Replay:
     return Replay(task=task, source=source.source, names={**task.inputs, **_files(task, "input", how), **written})
 
 
-def scratch_folder() -> Path:
-    """A folder for what a trial is fed with; removed by whoever asked for it."""
-    return Path(tempfile.mkdtemp(prefix="kfp-try-"))
-
-
-def discard(folder: Path) -> None:
-    """Removes a scratch folder."""
-    shutil.rmtree(folder, ignore_errors=True)
+def feed_folder(home: Path) -> Path:
+    """A new folder for what a trial is fed with; kept, so that the trial can be replayed."""
+    folder = home / "tries"
+    folder.mkdir(exist_ok=True, mode=0o700)
+    return Path(tempfile.mkdtemp(prefix=time.strftime("%Y%m%d-%H%M%S-"), dir=folder))
 
 
 def _has(port: Port) -> bool:

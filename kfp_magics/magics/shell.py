@@ -68,7 +68,10 @@ class KfpMagics(Magics):  # type: ignore[misc]  # IPython is untyped
         live = LiveRun(run, follow=self.session.watcher.follow, tail=self.session.log_tail)
         if wait:
             live.show()
-            self.session.wait(run)
+            try:
+                self.session.wait(run, live.update)
+            finally:
+                live.update(self.session.find(run.id))
         return live
 
     def write(self, text: str) -> None:

@@ -11,10 +11,10 @@ from uuid import uuid4
 
 from kfp_magics.errors import KfpMagicsError
 from kfp_magics.model import State
-from kfp_magics.runs.text import run_tree
+from kfp_magics.runs.text import MARKS, lasted, run_tree
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from kfp_magics.model import Run, Task
 
@@ -77,14 +77,13 @@ class LiveRun:
             run: The run as it is now.
         """
         with self._guard:
-            if self._ended.is_set() or not self._shown:
+            if self._ended.is_set() or not self._shown or run == self.run:
                 return
-            self.run = run
+            before, self.run = self.run, run
             if run.state.final:
                 self._ended.set()
             if not _has_front_end():
-                if run.state.final:
-                    sys.stdout.write(f"{self!r}\n")
+                sys.stdout.write(f"{self!r}\n" if run.state.final else "".join(_news(before, run)))
                 return
             if self._widget is not None:
                 self._widget.run = run.to_json()
@@ -123,6 +122,14 @@ class LiveRun:
     def _keep_tail(self) -> None:
         while self._widget is not None and not self._ended.wait(_LOG_INTERVAL):
             self._send_tail()
+
+
+def _news(before: Run, now: Run) -> Iterator[str]:
+    """Writes a line for each step that has started or ended since the last look."""
+    known = {task.id: task.state for task in before.tasks}
+    for task in now.tasks:
+        if task.kind == "step" and task.state not in {known.get(task.id), State.PENDING}:
+            yield f"  {MARKS[task.state]} {task.id}  {lasted(task) if task.state.final else ''}".rstrip() + "\n"
 
 
 def _most_telling(run: Run) -> Task | None:

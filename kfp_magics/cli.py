@@ -1,0 +1,206 @@
+"""The command line: the same session as in a notebook, for terminals and CI machines."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kfp_magics import __version__
+from kfp_magics.errors import DefinitionError, KfpMagicsError, RunFailedError
+from kfp_magics.runs import text
+from kfp_magics.session import RunOptions, Session
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from IPython.core.interactiveshell import InteractiveShell
+
+_DEFINING = ("%%kfp_component", "%%kfp_pipeline", "%kfp_component")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Carries out one command.
+
+    Args:
+        argv: Its words; those of the process when left out.
+
+    Returns:
+        Exit code: 0 when all went well, 1 when a run failed, 2 for a mistake of the user's.
+    """
+    words = _parser().parse_args(argv)
+    try:
+        code: int = words.command(words)
+    except RunFailedError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    except KfpMagicsError as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    except KeyboardInterrupt:
+        sys.stderr.write("Interrupted; the run goes on. kfp-magics cancel ends it.\n")
+        return 130
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="kfp-magics", description="Notebook cells as Kubeflow pipelines.")
+    parser.add_argument("--version", action="version", version=f"kfp-magics {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    run = commands.add_parser("run", help="run a pipeline of a notebook, or an IR file")
+    run.add_argument("source", help="notebook (.ipynb), or compiled pipeline (.yaml)")
+    run.add_argument("values", nargs="*", metavar="key=value", help="arguments of the pipeline")
+    run.add_argument("--pipeline", default="", help="which pipeline of the notebook; needed when it has several")
+    run.add_argument("--name", default="", help="display name of the run")
+    run.add_argument("--experiment", default="", help="KFP experiment")
+    run.add_argument("--no-cache", action="store_true", help="run every task again")
+    run.add_argument("--detach", action="store_true", help="start it and return at once")
+    run.set_defaults(command=_run)
+
+    compiling = commands.add_parser("compile", help="write the IR of a notebook's pipeline")
+    compiling.add_argument("source", help="notebook (.ipynb)")
+    compiling.add_argument("--pipeline", default="", help="which pipeline of the notebook")
+    compiling.add_argument("-o", "--output", default="", help="file to write; PIPELINE.yaml when left out")
+    compiling.set_defaults(command=_compile)
+
+    runs = commands.add_parser("runs", help="list runs, or show one")
+    runs.add_argument("run", nargs="?", default="", help="id, start of an id, name, or 'last'")
+    runs.add_argument("--limit", type=int, default=20, help="at most so many")
+    runs.add_argument("--json", action="store_true", help="as JSON")
+    runs.set_defaults(command=_runs)
+
+    logs = commands.add_parser("logs", help="print what steps printed")
+    logs.add_argument("run", nargs="?", default="", help="id, start of an id, name, or 'last'")
+    logs.add_argument("step", nargs="?", default="", help="only this step")
+    logs.add_argument("-f", "--follow", action="store_true", help="until the run has ended")
+    logs.set_defaults(command=_logs)
+
+    for name, what in (("cancel", "end a run; exit handlers still run"), ("retry", "resume a failed run")):
+        acting = commands.add_parser(name, help=what)
+        acting.add_argument("run", nargs="?", default="", help="id, start of an id, name, or 'last'")
+        acting.set_defaults(command=_cancel if name == "cancel" else _retry)
+    return parser
+
+
+def _run(words: argparse.Namespace) -> int:
+    session, what = _open(words.source, words.pipeline)
+    options = RunOptions(name=words.name, experiment=words.experiment, cache=not words.no_cache, started_by="cli")
+    return _follow(session, session.run(what, words.values, options).id, wait=not words.detach)
+
+
+def _follow(session: Session, run_id: str, *, wait: bool) -> int:
+    from kfp_magics.widgets.live import LiveRun  # noqa: PLC0415  (only when a run is shown)
+
+    live = LiveRun(session.find(run_id), follow=session.watcher.follow, tail=session.log_tail)
+    live.show()
+    if wait:
+        session.wait(live.run, live.update)
+    return 0
+
+
+def _compile(words: argparse.Namespace) -> int:
+    session, what = _open(words.source, words.pipeline)
+    print(f"Wrote {session.compile(what, words.output)}")
+    return 0
+
+
+def _runs(words: argparse.Namespace) -> int:
+    session = Session()
+    if words.run:
+        run = session.find(words.run)
+        print(json.dumps(run.to_json(), indent=2) if words.json else text.run_tree(run))
+        return 0
+    found = session.runs(limit=words.limit)
+    print(json.dumps([run.to_json() for run in found], indent=2) if words.json else text.runs_table(found))
+    return 0
+
+
+def _logs(words: argparse.Namespace) -> int:
+    session = Session()
+    for piece in session.logs(session.find(words.run), words.step, follow=words.follow):
+        print(piece, end="", flush=True)
+    return 0
+
+
+def _cancel(words: argparse.Namespace) -> int:
+    print(text.run_tree(Session().cancel(words.run)))
+    return 0
+
+
+def _retry(words: argparse.Namespace) -> int:
+    session = Session()
+    return _follow(session, session.retry(words.run).id, wait=True)
+
+
+def _open(source: str, pipeline: str) -> tuple[Session, str]:
+    """Gives a session that knows the pipeline of a file, and what to call it there."""
+    path = Path(source)
+    if not path.is_file():
+        raise DefinitionError(f"There is no file {source!r}.", "Give a notebook (.ipynb) or an IR file (.yaml).")
+    if path.suffix != ".ipynb":
+        if pipeline:
+            raise DefinitionError(f"{source!r} is no notebook and holds one pipeline.", "Leave --pipeline out.")
+        return Session(notebook=""), str(path)
+    session = _author(path)
+    names = list(session.definitions.pipelines)
+    if not pipeline and len(names) != 1:
+        raise DefinitionError(
+            f"The notebook {source!r} defines {'no pipeline' if not names else 'several pipelines'}.",
+            f"Name one: --pipeline {' or '.join(names)}" if names else "Define one with %%kfp_pipeline.",
+        )
+    return session, pipeline or names[0]
+
+
+def _author(path: Path) -> Session:
+    """Executes the cells of a notebook that author steps and pipelines, and what they stand on; runs nothing else."""
+    import nbformat  # noqa: PLC0415  (only for notebooks)
+    from IPython.core.interactiveshell import InteractiveShell  # noqa: PLC0415  (only for notebooks)
+
+    from kfp_magics.magics import register  # noqa: PLC0415  (only for notebooks)
+    from kfp_magics.magics.shell import current_session  # noqa: PLC0415
+
+    try:
+        notebook = nbformat.read(path, as_version=4)
+    except (nbformat.reader.NotJSONError, nbformat.ValidationError) as error:
+        raise DefinitionError(f"{str(path)!r} is no notebook: {str(error).splitlines()[0]}.") from error
+    shell = InteractiveShell.instance()
+    register(shell)
+    session = current_session(shell)
+    session.notebook = str(path.resolve())
+    here = Path.cwd()
+    os.chdir(path.parent)  # as Jupyter runs it
+    try:
+        for cell in notebook.cells:
+            if cell.cell_type == "code" and _is_defining(cell.source):
+                _execute(shell, cell.source, cell.get("id", ""))
+    finally:
+        os.chdir(here)
+    return session
+
+
+def _is_defining(source: str) -> bool:
+    return source.lstrip().startswith(_DEFINING) or not any(
+        line.lstrip().startswith(("%", "!")) for line in source.splitlines()
+    )
+
+
+def _execute(shell: InteractiveShell, source: str, cell_id: str) -> None:
+    from IPython.utils.capture import capture_output  # noqa: PLC0415  (only for notebooks)
+
+    with capture_output():
+        done = shell.run_cell(source, cell_id=cell_id)
+    error = done.error_before_exec or done.error_in_exec
+    if isinstance(error, KfpMagicsError):
+        raise error
+    if error is not None and source.lstrip().startswith(_DEFINING):
+        raise DefinitionError(
+            f"A cell of the notebook failed: {type(error).__name__}: {error}", f"It starts: {source.splitlines()[0]}"
+        ) from error
+
+
+if __name__ == "__main__":
+    sys.exit(main())
