@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import ast
 import json
 import os
 import sys
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from IPython.core.interactiveshell import InteractiveShell
 
+_DEFINITIONS = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 _DEFINING = ("%%kfp_component", "%%kfp_pipeline", "%kfp_component")
 
 
@@ -183,9 +185,20 @@ def _author(path: Path) -> Session:
 
 
 def _is_defining(source: str) -> bool:
-    return source.lstrip().startswith(_DEFINING) or not any(
-        line.lstrip().startswith(("%", "!")) for line in source.splitlines()
-    )
+    """Whether a cell only defines: a step, a pipeline, or imports, functions, classes and constants for them."""
+    if source.lstrip().startswith(_DEFINING):
+        return True
+    try:
+        tree = ast.parse(source)
+    except SyntaxError:  # lines that only IPython understands
+        return False
+    return all(isinstance(node, _DEFINITIONS) or _is_constant(node) for node in tree.body)
+
+
+def _is_constant(node: ast.stmt) -> bool:
+    if not isinstance(node, ast.Assign | ast.AnnAssign) or node.value is None:
+        return False
+    return not any(isinstance(one, ast.Call | ast.Await) for one in ast.walk(node.value))
 
 
 def _execute(shell: InteractiveShell, source: str, cell_id: str) -> None:

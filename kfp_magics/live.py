@@ -8,6 +8,7 @@ import os
 import pickle
 import shutil
 from dataclasses import dataclass, field
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -62,6 +63,17 @@ class ArtifactFile:
 
     def __fspath__(self) -> str:
         return self.path
+
+    def _repr_html_(self) -> str | None:
+        """Shows a report in a frame of its own, where its scripts cannot reach the notebook."""
+        if self.type != "system.HTML":
+            return None
+        page = escape(Path(self.path).read_text(encoding="utf-8"), quote=True)
+        return f"<iframe sandbox srcdoc='{page}' style='width:100%;height:32em;border:0;background:#fff'></iframe>"
+
+    def _repr_markdown_(self) -> str | None:
+        """Shows a report in Markdown as the notebook shows its own."""
+        return Path(self.path).read_text(encoding="utf-8") if self.type == "system.Markdown" else None
 
     def load(self) -> object:
         """Reads the content: a table, a model, JSON, an array, or text.

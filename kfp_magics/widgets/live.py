@@ -9,14 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from kfp_magics.errors import KfpMagicsError
+from kfp_magics.errors import KfpMagicsError, NotFoundError, did_you_mean
+from kfp_magics.live import ArtifactFile
 from kfp_magics.model import State
 from kfp_magics.runs.text import MARKS, lasted, run_tree
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
-    from kfp_magics.model import Run, Task
+    from kfp_magics.model import Json, Run, Task
 
     Follow = Callable[[str, Callable[[Run], None]], Callable[[], None]]
     Tail = Callable[[Run, Task], str]
@@ -46,6 +47,29 @@ class LiveRun:
 
     def __repr__(self) -> str:
         return run_tree(self.run)
+
+    @property
+    def outputs(self) -> Mapping[str, Json]:
+        """The pipeline's outputs, once the run has succeeded."""
+        return self.run.outputs
+
+    def artifact(self, step: str, name: str) -> ArtifactFile:
+        """Finds what a step wrote: ``.path``, ``.metadata`` and ``.load()``; reports show themselves.
+
+        Args:
+            step: Id or name of the step.
+            name: Name of the output.
+
+        Raises:
+            NotFoundError: There is no such step or artifact, or not yet.
+        """
+        tasks = [task for task in self.run.tasks if step in {task.id, task.name}]
+        found = {one.name: one for task in tasks for one in task.artifacts if one.io == "output"}
+        if name not in found:
+            known = found or {task.name for task in self.run.tasks}
+            raise NotFoundError(f"Step {step!r} has written no artifact {name!r}.", did_you_mean(name, known))
+        one = found[name]
+        return ArtifactFile(name=one.name, path=one.uri, type=one.type, metadata=one.metadata)
 
     def _ipython_display_(self) -> None:
         self.show()
