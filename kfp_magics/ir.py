@@ -212,7 +212,9 @@ def static_tasks(ir: IR, *, templates: bool = False) -> tuple[Task, ...]:
 
 def _members(ir: IR, component: Mapping[str, Json], parent: str, *, templates: bool) -> Iterator[Task]:
     prefix = f"{parent}/" if parent else ""
-    for key, spec in component["dag"].get("tasks", {}).items():
+    tasks = component["dag"].get("tasks", {})
+    for key in TopologicalSorter({key: needs(spec) for key, spec in tasks.items()}).static_order():
+        spec = tasks[key]
         task = static_task(ir, key, spec, prefix)
         yield task
         inner = ir.component(spec)

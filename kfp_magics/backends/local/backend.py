@@ -6,7 +6,6 @@ import codecs
 import os
 import secrets
 import signal
-import socket
 import subprocess
 import sys
 import tarfile
@@ -33,6 +32,8 @@ if TYPE_CHECKING:
     from kfp_magics.runs.store import Store
     from kfp_magics.settings import Settings
 
+_DAEMON = Path(__file__).with_name("daemon.py")
+_HANDOVER = 10.0  # seconds that a supervisor may still need after the end of its run is written
 _PIECE = 1 << 16  # bytes of a log that are read at once
 
 
@@ -49,7 +50,6 @@ class LocalBackend:
     def __init__(self, settings: Settings, store: Store) -> None:
         self._settings = settings
         self._store = store
-        self._children: list[subprocess.Popen[bytes]] = []
 
     def submit(self, ir: str, arguments: Mapping[str, Json], options: SubmitOptions) -> Run:
         """Starts a run and returns at once; see `Backend.submit`."""
@@ -81,30 +81,38 @@ class LocalBackend:
         )
         requests.write(folder, request)
         stored = self._store.save(run)
-        self._start(folder)
+        self._start(folder, self._take_lock(folder))
         return stored
 
-    def _start(self, folder: Path) -> None:
-        held = lock.take(folder)
-        if held is None:
-            raise BackendError(f"The run {folder.name!r} is running already.", f"%kfp_runs {folder.name} shows it.")
-        self._children = [child for child in self._children if child.poll() is None]
+    @staticmethod
+    def _take_lock(folder: Path) -> int:
+        deadline = time.monotonic() + _HANDOVER
+        while (held := lock.take(folder)) is None:
+            if time.monotonic() > deadline:
+                raise BackendError(f"The run {folder.name!r} is running already.", f"%kfp_runs {folder.name} shows it.")
+            time.sleep(0.02)
+        return held
+
+    def _start(self, folder: Path, held: int) -> None:
+        command = [sys.executable, "-P", str(_DAEMON), str(folder), str(held)]
         try:
             with (folder / "supervisor.log").open("ab") as log:
-                child = subprocess.Popen(
-                    [sys.executable, "-m", "kfp_magics.backends.local.supervisor", str(folder), str(held)],
+                done = subprocess.run(
+                    command,
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=log,
                     cwd=folder,
                     env=os.environ | {"_KFP_RUNTIME": "true", "PYTHONUNBUFFERED": "1"},
                     pass_fds=(held,),
-                    start_new_session=True,
+                    check=False,
                 )
-            lock.sign(held, child.pid)
         finally:
             os.close(held)
-        self._children.append(child)  # a child that nobody waits for would warn when it is forgotten
+        if done.returncode:
+            raise BackendError(
+                f"The engine did not start: exit code {done.returncode}.", f"Its log is {folder / 'supervisor.log'}"
+            )
 
     def poll(self, run: Run) -> Run:
         """Looks where a run stands; a supervisor that is gone shows as a failure."""
@@ -125,7 +133,7 @@ class LocalBackend:
                 self._store.save(ended(stored, State.CANCELLED, None))
             return
         pid, host = held
-        if host != socket.gethostname():
+        if host != os.uname().nodename:
             raise BackendError(
                 f"The run {run.name!r} runs on {host!r}.", f"Cancel it there: kfp-magics cancel {run.id}"
             )
@@ -146,8 +154,9 @@ class LocalBackend:
         resumed = replace(
             current, attempt=current.attempt + 1, state=State.PENDING, finished=None, error=None, tasks=tasks
         )
+        held = self._take_lock(folder)
         stored = self._store.save(resumed)
-        self._start(folder)
+        self._start(folder, held)
         return stored
 
     def logs(self, run: Run, task: Task, *, follow: bool = False) -> Iterator[str]:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import socket
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -30,12 +29,6 @@ def take(folder: Path) -> int | None:
         os.close(file)
         return None
     return file
-
-
-def sign(file: int, pid: int) -> None:
-    """Writes down who holds the lock and where."""
-    os.ftruncate(file, 0)
-    os.pwrite(file, f"{pid} {socket.gethostname()}\n".encode(), 0)
 
 
 def holder(folder: Path) -> tuple[int, str] | None:

@@ -1,4 +1,4 @@
-"""One detached process per run: ``python -m kfp_magics.backends.local.supervisor FOLDER LOCK``.
+"""One detached process per run, made by ``daemon.py``.
 
 It schedules the run, starts its tasks and writes every change to the store. A kernel that restarts does not touch it.
 SIGTERM asks it to cancel the run.
@@ -9,11 +9,9 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import signal
-import sys
 import time
 import traceback
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kfp_magics import ir
@@ -28,6 +26,8 @@ from kfp_magics.runs.store import Store
 from kfp_magics.settings import Settings
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from kfp_magics.backends.local.nodes import Result
     from kfp_magics.backends.local.request import Request
     from kfp_magics.model import Run
@@ -104,7 +104,3 @@ def _finish(journal: Journal, result: Result) -> None:
         culprit = journal.tasks[result.culprit]
         error = replace(error, message=f"{culprit.name}: {error.message}")
     journal.change_run(state=result.state, error=error, finished=time.time(), outputs=dict(result.outputs.parameters))
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]))

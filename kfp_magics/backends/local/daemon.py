@@ -1,0 +1,28 @@
+"""Becomes a supervisor that belongs to nobody: ``python daemon.py FOLDER LOCK``.
+
+Run by path, so that the part which whoever starts it waits for costs no more than a bare interpreter. When it returns,
+the supervisor lives on, and the lock names it.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+
+def sign(file: int, pid: int) -> None:
+    """Writes down who holds a lock and where."""
+    os.ftruncate(file, 0)
+    os.pwrite(file, f"{pid} {os.uname().nodename}\n".encode(), 0)
+
+
+if __name__ == "__main__":
+    pid = os.fork()
+    if pid:
+        sign(int(sys.argv[2]), pid)
+        os._exit(0)
+    os.setsid()
+    from kfp_magics.backends.local.supervisor import main
+
+    main(Path(sys.argv[1]), int(sys.argv[2]))

@@ -1,0 +1,31 @@
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from kfp_magics.settings import Settings
+
+
+@pytest.fixture(autouse=True)
+def _own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test reads or writes what belongs to the person who runs it."""
+    monkeypatch.setenv("KFP_MAGICS_HOME", str(tmp_path / "home"))
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings(home=str(tmp_path / "home"), grace=0.5)
+
+
+def requires(program: str) -> str:
+    """The path of a program; without it the test skips, or fails where CI has promised it."""
+    found = shutil.which(program)
+    if found is None:
+        message = f"{program} is not installed: scripts/install-system-packages does it"
+        if os.environ.get("CI"):
+            pytest.fail(message)
+        pytest.skip(message)
+    return found

@@ -1,0 +1,195 @@
+"""Steps that go wrong: nothing hangs, nothing is left behind, every message says what it was."""
+
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from kfp import dsl, kubernetes
+
+from kfp_magics.errors import ArgumentError, BackendError, DefinitionError
+from kfp_magics.model import State
+from kfp_magics.settings import Settings
+
+from . import steps
+from .conftest import Engine
+
+
+def single(step: Any, **arguments: Any) -> Any:
+    @dsl.pipeline(name="single")
+    def pipeline():
+        step(**arguments).set_caching_options(False)
+
+    return pipeline
+
+
+@pytest.fixture(params=["fork", "spawn"])
+def either(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Engine]:
+    if request.param == "fork" and sys.platform != "linux":
+        pytest.skip("forking a Python that has run is safe on Linux only")
+    with Engine(Settings(home=str(tmp_path / "home"), grace=0.5, task_start=request.param)) as made:
+        yield made
+
+
+def gone(pid: int) -> bool:
+    return not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+
+
+def test_prints_a_hundred_megabytes(engine: Engine) -> None:
+    run = engine.run(single(steps.loud, megabytes=100))
+    assert run.state is State.SUCCEEDED
+    task = engine.task(run, "loud")
+    log = engine.folder(run) / "tasks" / "loud" / f"attempt-{task.attempt}" / "log.txt"
+    assert log.stat().st_size > 100_000_000
+
+
+def test_children_end_with_their_step(either: Engine, tmp_path: Path) -> None:
+    run = either.run(single(steps.leave_children, path=str(tmp_path / "pid")))
+    assert run.state is State.SUCCEEDED, run.error
+    pids = [int(word) for word in either.task(run, "leave-children").outputs["Output"].split()]
+    assert len(pids) == 3
+    either.until(run, lambda _: all(gone(pid) for pid in pids))
+
+
+def test_cancelling_a_step_that_ignores_the_polite_end(either: Engine, tmp_path: Path) -> None:
+    path = tmp_path / "pid"
+    run = either.start(single(steps.stubborn, path=str(path)))
+    either.until(run, lambda _: path.exists() and path.read_text() != "")
+    either.backend.cancel(run)
+    run = either.end(run)
+    assert run.state is State.CANCELLED
+    assert either.task(run, "stubborn").state is State.CANCELLED
+    either.until(run, lambda _: gone(int(path.read_text())))
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV, signal.SIGABRT])
+def test_ended_by_a_signal(either: Engine, number: signal.Signals) -> None:
+    run = either.run(single(steps.end_by_signal, number=int(number)))
+    assert run.state is State.FAILED
+    assert run.error is not None
+    assert number.name in run.error.message
+
+
+@pytest.mark.parametrize("hard", [False, True])
+def test_leaves_with_an_exit_code(either: Engine, hard: bool) -> None:
+    run = either.run(single(steps.leave, code=3, hard=hard))
+    assert run.state is State.FAILED
+    assert run.error is not None
+    assert "3" in run.error.message
+
+
+@pytest.mark.parametrize(("files", "megabytes"), [(1, 40), (40, 1)])
+def test_fills_its_quota(tmp_path: Path, files: int, megabytes: int) -> None:
+    with Engine(Settings(home=str(tmp_path / "home"), grace=0.5, disk_quota=20_000_000)) as engine:
+        run = engine.run(single(steps.fill, files=files, megabytes=megabytes))
+    assert run.state is State.FAILED
+    assert run.error is not None
+    assert "quota" in f"{run.error.message} {run.error.hint}"
+
+
+def test_wrong_type_and_no_output(engine: Engine) -> None:
+    wrong = engine.run(single(steps.wrong_type))
+    assert wrong.error is not None
+    assert "int" in wrong.error.message
+    nothing = engine.run(single(steps.no_output))
+    assert nothing.error is not None
+    assert "wrote no output 'Output'" in nothing.error.message
+
+
+def test_requirement_that_does_not_exist(engine: Engine) -> None:
+    run = engine.run(single(steps.unsolvable))
+    assert run.state is State.FAILED
+    assert run.error is not None
+    assert "kfp-magics-has-no-such-package" in run.error.message
+    assert "--packages" in run.error.hint or "network" in run.error.hint
+    left = [
+        path for path in (engine.settings.home_path / "envs").iterdir() if path.is_dir() and path.name[:4] != "kfp-"
+    ]
+    assert left == []
+
+
+def test_module_that_the_environment_lacks(engine: Engine) -> None:
+    run = engine.run(single(steps.lacks_module))
+    assert run.error is not None
+    assert "not_there_at_all" in run.error.message
+    assert "--packages" in run.error.hint
+    assert run.error.text == "import not_there_at_all"
+
+
+def test_nothing_of_the_notebooks_packages_is_seen(engine: Engine) -> None:
+    """Pandas is installed where the tests run, and a step that does not require it must not find it."""
+    run = engine.run(single(steps.shell, script='python3 -c "import sys; print(sys.path)"; exit 4'))
+    assert run.error is not None
+    assert "exit code 4" in run.error.message
+
+
+def test_non_ascii_everywhere(either: Engine) -> None:
+    run = either.run(single(steps.größe, wert="Füße 漢字 \U0001f476"))
+    assert run.state is State.SUCCEEDED, run.error
+    [task] = run.tasks
+    assert task.outputs["Output"] == "Füße 漢字 \U0001f476ß"
+    assert "Maß: Füße 漢字" in either.log(run, task.id)
+    [artifact] = task.artifacts
+    assert artifact.metadata == {"Länge": "über"}
+    assert Path(artifact.uri).read_text(encoding="utf-8") == "Füße 漢字 \U0001f476"
+
+
+def test_timeout(engine: Engine, tmp_path: Path) -> None:
+    @dsl.pipeline(name="slow")
+    def slow():
+        task = steps.sleep(seconds=60.0, path=str(tmp_path / "slept"))
+        kubernetes.set_timeout(task, 1)
+
+    run = engine.run(slow)
+    assert run.error is not None
+    assert "timeout of 1 s" in run.error.message
+    assert not (tmp_path / "slept").exists()
+
+
+def test_refused_before_anything_starts(engine: Engine) -> None:
+    with pytest.raises(BackendError, match="no-such-program-anywhere"):
+        engine.start(single(steps.missing_program))
+    assert engine.store.list() == []
+
+
+def test_arguments_are_checked_before_anything_starts(engine: Engine) -> None:
+    @dsl.pipeline(name="needs")
+    def needs(year: int, word: str = "x"):
+        steps.add(a=year, b=1)
+
+    with pytest.raises(ArgumentError, match="also needs year"):
+        engine.start(needs)
+    with pytest.raises(ArgumentError, match="no argument 'yaer'") as caught:
+        engine.start(needs, year=1, yaer=2)
+    assert "year" in caught.value.hint
+    with pytest.raises(ArgumentError, match="wants int"):
+        engine.start(needs, year="soon")
+    assert engine.store.list() == []
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "no YAML"),
+        ("", "empty"),
+        ("apiVersion: argoproj.io/v1alpha1\nkind: Workflow\n", "Workflow"),
+        ("root: {dag: {tasks: {a: {componentRef: {name: comp-a}}}}}", "not there"),
+        (
+            "root: {dag: {tasks: {a: {componentRef: {name: c}, dependentTasks: [b]},"
+            " b: {componentRef: {name: c}, dependentTasks: [a]}}}}\n"
+            "components: {c: {executorLabel: e}}\ndeploymentSpec: {executors: {e: {container: {image: x}}}}",
+            "wait for each other",
+        ),
+        (
+            "root: {dag: {tasks: {a: {componentRef: {name: c}}}}}\n"
+            "components: {c: {dag: {tasks: {a: {componentRef: {name: c}}}}}}",
+            "nests itself",
+        ),
+    ],
+)
+def test_what_is_no_pipeline(engine: Engine, text: str, message: str) -> None:
+    with pytest.raises(DefinitionError, match=message):
+        engine.start(text)

@@ -1,0 +1,127 @@
+"""The house rules that a machine can check."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import kfp_magics
+
+ROOT = Path(kfp_magics.__file__).parent
+FILES = sorted(ROOT.rglob("*.py"))
+LAYERS = (
+    {"model", "errors", "settings"},
+    {"ir"},
+    {"cells", "compiler", "compiler_pods", "backends", "runs", "arguments", "live"},
+    {"handles", "authoring", "trying", "definitions"},
+    {"session"},
+    {"magics", "widgets"},
+    {"cli"},
+)
+LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
+SAME_LEVEL_APART = {("runs", "cells"), ("cells", "backends"), ("runs", "compiler"), ("backends", "cells")}
+
+
+def name_of(path: Path) -> str:
+    return path.relative_to(ROOT).with_suffix("").parts[0]
+
+
+def imported(path: Path) -> set[tuple[str, int]]:
+    """Modules that run-time code imports, with their lines; what only type checkers read is left out."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    hidden = {
+        id(inner)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        for inner in ast.walk(node)
+    }
+    found = set()
+    for node in ast.walk(tree):
+        if id(node) in hidden:
+            continue
+        if isinstance(node, ast.Import):
+            found |= {(alias.name, node.lineno) for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.add((node.module, node.lineno))
+            if node.module == "kfp_magics":
+                found |= {(f"kfp_magics.{alias.name}", node.lineno) for alias in node.names}
+    return found
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_point_downward(path: Path) -> None:
+    here = name_of(path)
+    if here == "__init__":
+        return
+    for module, line in imported(path):
+        if not module.startswith("kfp_magics."):
+            continue
+        there = module.split(".")[1]
+        if there not in LEVEL:
+            continue
+        allowed = LEVEL[there] <= LEVEL[here] and (here, there) not in SAME_LEVEL_APART
+        handles_may_compile = (here, there) == ("handles", "authoring")
+        assert allowed or handles_may_compile, f"{path.name}:{line} imports {module}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_heavy_imports_stay_where_they_belong(path: Path) -> None:
+    here = name_of(path)
+    for module, line in imported(path):
+        top = module.partition(".")[0]
+        where = f"{path.name}:{line} imports {module}"
+        if top == "kfp":
+            assert here in {"compiler", "compiler_pods", "backends"}, where
+        if top in {"IPython", "ipywidgets", "anywidget"}:
+            assert here in {"magics", "widgets", "cli"}, where
+        assert not module.startswith("google.cloud"), where
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_modules_and_functions_stay_readable(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert text.count("\n") <= 420, "split the module"
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            assert (node.end_lineno or 0) - node.lineno < 60, f"{node.name} is long"
+    assert "TO" + "DO" not in text
+
+
+def test_the_public_names_are_exactly_these() -> None:
+    assert set(kfp_magics.__all__) == {
+        "Artifact",
+        "Component",
+        "KfpMagicsError",
+        "Pipeline",
+        "Port",
+        "Run",
+        "Session",
+        "Settings",
+        "State",
+        "Task",
+        "__version__",
+        "load_ipython_extension",
+    }
+    for name in kfp_magics.__all__:
+        assert getattr(kfp_magics, name) is not None
+    assert dir(kfp_magics) == sorted(kfp_magics.__all__)
+    with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
+        _ = kfp_magics.nothing
+
+
+def test_loading_the_extension_imports_nothing_heavy() -> None:
+    program = """
+import sys
+from IPython.core.interactiveshell import InteractiveShell
+shell = InteractiveShell.instance()
+shell.run_line_magic("load_ext", "kfp_magics")
+assert "kfp_run" in shell.magics_manager.magics["line"]
+heavy = {"kfp", "google", "anywidget", "ipywidgets", "pandas", "networkx", "celpy", "nbclient"}
+print(sorted(heavy & set(sys.modules)))
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip().endswith("[]"), done.stdout
