@@ -1,0 +1,81 @@
+/** The JSON shape of a run, as the Python model writes it (`Run.to_json`). */
+
+export type State = 'pending' | 'running' | 'succeeded' | 'failed' | 'cancelled' | 'skipped' | 'unknown';
+
+export type Json = string | number | boolean | null | Json[] | { [key: string]: Json };
+
+export interface Failure {
+  message: string;
+  hint: string;
+  cell_id: string;
+  line: number | null;
+  text: string;
+  traceback: string;
+}
+
+export interface Artifact {
+  name: string;
+  io: 'input' | 'output';
+  type: string;
+  uri: string;
+  metadata: { [key: string]: Json };
+}
+
+export interface Task {
+  id: string;
+  name: string;
+  kind: string;
+  component: string;
+  parent: string;
+  needs: string[];
+  state: State;
+  started: number | null;
+  finished: number | null;
+  attempt: number;
+  image: string;
+  inputs: { [key: string]: Json };
+  outputs: { [key: string]: Json };
+  artifacts: Artifact[];
+  error: Failure | null;
+  cached: boolean;
+  reason: string;
+  cell_id: string;
+}
+
+export interface Run {
+  id: string;
+  name: string;
+  pipeline: string;
+  state: State;
+  attempt: number;
+  tasks: Task[];
+  parameters: { [key: string]: Json };
+  outputs: { [key: string]: Json };
+  created: number;
+  started: number | null;
+  finished: number | null;
+  error: Failure | null;
+}
+
+const FINAL: ReadonlySet<State> = new Set<State>(['succeeded', 'failed', 'cancelled', 'skipped']);
+
+/** Whether nothing follows this state. */
+export function isFinal(state: State): boolean {
+  return FINAL.has(state);
+}
+
+/** Whether a task does work itself, rather than holding other tasks. */
+export function isStep(task: Task): boolean {
+  return task.kind === 'step' || task.kind === 'importer' || task.kind === 'image';
+}
+
+/** The task that tells most about a run: the failed step, or else the one that started last. */
+export function mostTelling(run: Run): Task | undefined {
+  const started = run.tasks.filter(task => isStep(task) && task.started !== null);
+  const failed = started.filter(task => task.state === 'failed');
+  const among = failed.length > 0 ? failed : started;
+  return among.reduce<Task | undefined>(
+    (best, task) => (best === undefined || (task.started ?? 0) >= (best.started ?? 0) ? task : best),
+    undefined
+  );
+}
