@@ -49,11 +49,23 @@ KFP_RUNTIME_NAMES = frozenset(
 )
 """What KFP puts before the module of every Python step."""
 
+_OF_MODULES_AND_CLASSES = frozenset(
+    {
+        "__name__",
+        "__file__",
+        "__doc__",
+        "__builtins__",
+        "__annotations__",
+        "__spec__",
+        "__class__",
+        "__module__",
+        "__qualname__",
+    }
+)
+_OF_IPYTHON = frozenset({"__IPYTHON__", "display", "get_ipython"})  # which it puts among the builtins of a kernel
+
 AVAILABLE = (
-    frozenset(dir(builtins))
-    | KFP_RUNTIME_NAMES
-    | frozenset(typing.__all__)
-    | {"__name__", "__file__", "__doc__", "__builtins__", "__annotations__", "__spec__", "__class__"}
+    (frozenset(dir(builtins)) - _OF_IPYTHON) | KFP_RUNTIME_NAMES | frozenset(typing.__all__) | _OF_MODULES_AND_CLASSES
 )
 
 
