@@ -158,7 +158,8 @@ def _news(before: Run, now: Run) -> Iterator[str]:
 
 def _most_telling(run: Run) -> Task | None:
     started = [task for task in run.tasks if task.kind == "step" and task.started]
-    return max(started, key=lambda task: (task.state is State.FAILED, task.started or 0.0), default=None)
+    ranks = {State.FAILED: 2, State.RUNNING: 1}  # as the front end ranks them
+    return max(started, key=lambda task: (ranks.get(task.state, 0), task.started or 0.0), default=None)
 
 
 def _has_front_end() -> bool:

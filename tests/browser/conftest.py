@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from ..conftest import requires
+from tests.conftest import requires
 
 ARGUMENTS = [
     "--no-sandbox",
@@ -27,6 +27,9 @@ ARGUMENTS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+
+
+_IDLE = "[...document.querySelectorAll('.jp-Notebook-ExecutionIndicator')].some(one => one.dataset.status === 'idle')"
 
 
 @dataclass(frozen=True)
@@ -41,15 +44,12 @@ class Lab:
         page = browser.new_page(viewport={"width": 1400, "height": 1000})
         page.goto(f"{self.url}/lab/tree/{notebook}?token={self.token}&reset")
         page.wait_for_selector(".jp-Notebook .jp-Cell", timeout=60_000)
-        page.wait_for_selector(
-            ".jp-Toolbar-kernelStatus[data-status='idle'], .jp-Notebook-ExecutionIndicator[data-status='idle']",
-            timeout=60_000,
-        )
+        page.wait_for_function(_IDLE, timeout=60_000)
         return page
 
 
 def execute(page: Page, command: str) -> None:
-    page.evaluate("command => window.jupyterapp.commands.execute(command)", command)
+    page.evaluate("command => { window.jupyterapp.commands.execute(command); }", command)
 
 
 @pytest.fixture(scope="session")
@@ -74,6 +74,8 @@ def serve(folder: Path, theme: str) -> Iterator[Lab]:
         json.dumps(
             {
                 "@jupyterlab/apputils-extension:themes": {"theme": theme, "adaptive-theme": False},
+                # Cells out of sight are drawn as well, so that tests find them.
+                "@jupyterlab/notebook-extension:tracker": {"windowingMode": "none"},
                 "@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": False},
             }
         )

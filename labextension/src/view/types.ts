@@ -69,11 +69,11 @@ export function isStep(task: Task): boolean {
   return task.kind === 'step' || task.kind === 'importer' || task.kind === 'image';
 }
 
-/** The task that tells most about a run: the failed step, or else the one that started last. */
+/** The task that tells most about a run: the failed step, a running one, or else the one that started last. */
 export function mostTelling(run: Run): Task | undefined {
   const started = run.tasks.filter(task => isStep(task) && task.started !== null);
-  const failed = started.filter(task => task.state === 'failed');
-  const among = failed.length > 0 ? failed : started;
+  const of = (state: State): Task[] => started.filter(task => task.state === state);
+  const among = [of('failed'), of('running'), started].find(tasks => tasks.length > 0) ?? [];
   return among.reduce<Task | undefined>(
     (best, task) => (best === undefined || (task.started ?? 0) >= (best.started ?? 0) ? task : best),
     undefined

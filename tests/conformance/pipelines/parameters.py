@@ -145,14 +145,14 @@ def non_ascii(text: str, mapping: dict) -> Texts:
     return Texts(echo(text=text).output, struct(value=mapping).output, echo(text="naïve – 漢字 \U0001f476").output)
 
 
-@dsl.pipeline(name="strings-stay-strings")
-def strings_stay_strings(a: str, b: str, c: str, d: str, e: str) -> list:
-    return tell(a=a, b=echo(text=b).output, c=echo(text=c).output, d=echo(text=d).output, e=echo(text=e).output).output
-
-
 @step
 def tell(a: str, b: str, c: str, d: str, e: str) -> list:
     return [a, b, c, d, e]
+
+
+@dsl.pipeline(name="strings-stay-strings")
+def strings_stay_strings(a: str, b: str, c: str, d: str, e: str) -> list:
+    return tell(a=a, b=echo(text=b).output, c=echo(text=c).output, d=echo(text=d).output, e=echo(text=e).output).output
 
 
 @step
