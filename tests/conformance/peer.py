@@ -33,10 +33,11 @@ def main(folder: Path, names: list[str]) -> None:
 def run(case: Case, scratch: Path) -> dict[str, Any]:
     try:
         task = case.pipeline(**case.given(scratch))
-    except RuntimeError as error:
-        return {"failed": True, "why": str(error)[:500], "outputs": {}, "files": written(case, scratch)}
-    outputs = {name: plain(value) for name, value in task.outputs.items()}
-    return {"failed": False, "outputs": outputs, "files": written(case, scratch)}
+        outputs = {name: plain(value) for name, value in task.outputs.items()}
+    except Exception as error:  # noqa: BLE001  (one case that it cannot run must not end the others)
+        state = "failed" if "finished with status" in str(error) else f"crashed: {error!r:.2000}"
+        return {"state": state, "outputs": {}, "files": written(case, scratch)}
+    return {"state": "succeeded", "outputs": outputs, "files": written(case, scratch)}
 
 
 def written(case: Case, scratch: Path) -> dict[str, Any]:

@@ -50,6 +50,16 @@ def types(a: str, b: int, c: float, d: bool, e: list, f: dict) -> Everything:
     return Everything(*(task.output for task in tasks))
 
 
+class Nulls(NamedTuple):
+    e: list
+    f: dict
+
+
+@dsl.pipeline(name="nulls-inside")
+def nulls_inside(e: list, f: dict) -> Nulls:
+    return Nulls(items(value=e).output, struct(value=f).output)
+
+
 @dsl.pipeline(name="defaults")
 def defaults(
     a: str = "x", b: int = -7, c: float = 0.25, d: bool = True, e: list[int] = [1, 2], f: dict[str, int] = {"k": 3}
@@ -189,9 +199,15 @@ CASES = (
     Case(
         name="types",
         pipeline=types,
-        arguments={"a": "t", "b": 3, "c": 1.5, "d": False, "e": [1, "x", None], "f": {"k": [1.5], "l": {}}},
-        outputs={"a": "t", "b": 3, "c": 1.5, "d": False, "e": [1, "x", None], "f": {"k": [1.5], "l": {}}},
+        arguments={"a": "t", "b": 3, "c": 1.5, "d": False, "e": [1, "x"], "f": {"k": [1.5], "l": {}}},
+        outputs={"a": "t", "b": 3, "c": 1.5, "d": False, "e": [1, "x"], "f": {"k": [1.5], "l": {}}},
         peer=True,
+    ),
+    Case(
+        name="nulls-inside",
+        pipeline=nulls_inside,
+        arguments={"e": [None, 1], "f": {"k": None, "l": [None]}},
+        outputs={"e": [None, 1], "f": {"k": None, "l": [None]}},
     ),
     Case(
         name="defaults",
