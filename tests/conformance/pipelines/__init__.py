@@ -2,6 +2,6 @@
 
 from tests.conformance.case import Case
 
-from . import parameters
+from . import artifacts, conditions, parameters
 
-CASES: tuple[Case, ...] = (*parameters.CASES,)
+CASES: tuple[Case, ...] = (*parameters.CASES, *artifacts.CASES, *conditions.CASES)
