@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import keyword
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -155,10 +156,8 @@ class PortReader:
         raise DefinitionError(f"{where} has the type {ast.unparse(node)}, which KFP does not know.", _advice(outer))
 
     def _returned(self, function: ast.FunctionDef) -> list[Port]:
-        node = function.returns
-        if node is None or _is_none(node):
+        if function.returns is None or _is_none(node := _unquote(function.returns)):
             return []
-        node = _unquote(node)
         where = f"The result of {function.name!r} (line {function.lineno})"
         fields = self._fields(node)
         if fields is not None:
@@ -241,13 +240,15 @@ def _schema(found: ast.ClassDef | None) -> str:
 
 
 def _advice(name: str) -> str:
+    if name in _WRAPPERS:
+        return f"Say of what: {name}[Dataset]." if name in {"Input", "Output"} else f"Say of what: {name}(str)."
     if name in {"DataFrame", "Series", "ndarray", "array", "Table"}:
         return "Pass it as an artifact: raw: Input[Dataset] and pd.read_csv(raw.path), or clean: Output[Dataset]."
     if name in {"Path", "PathLike"}:
         return "Pass files as artifacts: raw: Input[Dataset], and Path(raw.path) in the step."
     if name in {"tuple", "set", "Tuple", "Set"}:
         return "Use list, or a NamedTuple for several outputs."
-    close = did_you_mean(name, [*_PLAIN, *ARTIFACT_TYPES, *_WRAPPERS])
+    close = did_you_mean(name, [*_PLAIN, *ARTIFACT_TYPES])
     return close if close.startswith("Did") else "Types are str, int, float, bool, list, dict, Input[…] and Output[…]."
 
 
@@ -273,7 +274,7 @@ def option_ports(words: Iterable[str], option: str) -> tuple[Port, ...]:
 def _option_port(word: str, option: str) -> Port:
     head, equals, tail = word.partition("=")
     name, _, kind = head.partition(":")
-    if not name.isidentifier():
+    if not name.isidentifier() or keyword.iskeyword(name):
         raise DefinitionError(f"{option} cannot be {word!r}.", f"Write {option} name:type, e.g. {option} raw:Dataset.")
     try:
         node = ast.parse(kind or "str", mode="eval").body

@@ -68,7 +68,7 @@ INPUTS = {
 
 @pytest.mark.parametrize(("text", "expected"), INPUTS.items(), ids=list(INPUTS))
 def test_inputs(text: str, expected: Port) -> None:
-    assert ports(f"(a: {text})", before=f"LIMIT = 7\n{SCHEMA}{BARE_SCHEMA}")[0] == (expected,)
+    assert ports(f"(a: {text})", before=f"import typing\nLIMIT = 7\n{SCHEMA}{BARE_SCHEMA}")[0] == (expected,)
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,10 @@ def test_outputs(text: str, expected: Port) -> None:
 
 RESULTS = {
     "a class": ("class Outputs(NamedTuple):\n    '''Two.'''\n    rows: int\n    share: float\n", "Outputs"),
-    "a class, quoted": ("class Outputs(typing.NamedTuple):\n    rows: int\n    share: float\n", "'Outputs'"),
+    "a class, quoted": (
+        "import typing\nclass Outputs(typing.NamedTuple):\n    rows: int\n    share: float\n",
+        "'Outputs'",
+    ),
     "a list": ("", "NamedTuple('Outputs', [('rows', int), ('share', float)])"),
     "keywords": ("", "NamedTuple('Outputs', rows=int, share=float)"),
     "a variable": ("Outputs = NamedTuple('Outputs', [('rows', int), ('share', float)])\n", "Outputs"),
@@ -179,7 +182,7 @@ OPTIONS = {
 }
 
 
-@pytest.mark.parametrize(("words", "expected"), OPTIONS.items(), ids=" ".join)
+@pytest.mark.parametrize(("words", "expected"), OPTIONS.items(), ids=[" ".join(words) for words in OPTIONS])
 def test_words_of_the_magic(words: tuple[str, str], expected: Port) -> None:
     option, word = words
     assert option_ports([word], option) == (expected,)
