@@ -2,6 +2,6 @@
 
 from tests.conformance.case import Case
 
-from . import artifacts, conditions, parameters
+from . import artifacts, conditions, exits, loops, parameters
 
-CASES: tuple[Case, ...] = (*parameters.CASES, *artifacts.CASES, *conditions.CASES)
+CASES: tuple[Case, ...] = (*parameters.CASES, *artifacts.CASES, *conditions.CASES, *loops.CASES, *exits.CASES)
