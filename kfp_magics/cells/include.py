@@ -7,7 +7,7 @@ import inspect
 import symtable
 import textwrap
 from types import FunctionType, ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from kfp_magics.cells.names import unavailable
 from kfp_magics.errors import DefinitionError, did_you_mean
@@ -33,20 +33,27 @@ def include(source: str, names: Iterable[str], namespace: Mapping[str, object], 
     Raises:
         DefinitionError: A name does not exist or cannot be copied, or the cell reads it before it is defined.
     """
-    waiting = list(dict.fromkeys(names))
-    if not waiting:
+    wanted = list(dict.fromkeys(names))
+    if not wanted:
         return source
-    _refuse_early_reads(source, waiting, label)
-    own_lines = source.count("\n") + 1
-    result = source.rstrip("\n") + _TITLE
-    copied: set[str] = set()
-    while waiting:
-        for name in waiting:
-            result += _code(name, namespace) + "\n"
-            copied.add(name)
-        missing = unavailable(result)
-        waiting = [one for one, line in missing.items() if line > own_lines and one in namespace and one not in copied]
-    return result
+    _refuse_early_reads(source, wanted, label)
+    copies: dict[str, str] = {}
+    for name in wanted:
+        _copy(name, source, namespace, copies, set())
+    return source.rstrip("\n") + _TITLE + "".join(code.rstrip("\n") + "\n" for code in copies.values())
+
+
+def _copy(name: str, source: str, namespace: Mapping[str, object], copies: dict[str, str], begun: set[str]) -> None:
+    """Copies a name behind what it needs itself: decorators and base classes are read when it is defined."""
+    if name in copies or name in begun:
+        return
+    begun.add(name)
+    code = _code(name, namespace)
+    missing = unavailable(f"{source}\n{code}")
+    for needed in unavailable(code):
+        if needed in missing and needed in namespace:
+            _copy(needed, source, namespace, copies, begun)
+    copies[name] = code
 
 
 def _refuse_early_reads(source: str, names: list[str], label: str) -> None:
@@ -67,23 +74,66 @@ def _code(name: str, namespace: Mapping[str, object]) -> str:
     value = namespace[name]
     if isinstance(value, ModuleType):
         return f"import {value.__name__}" + ("" if value.__name__ == name else f" as {name}")
-    if isinstance(value, FunctionType | type):
-        return _definition(name, value)
+    if isinstance(value, FunctionType | type) or hasattr(value, "__wrapped__"):
+        return _definition(name, value, namespace)
     if inspect.isbuiltin(value) and value.__module__:
         return f"from {value.__module__} import {value.__name__} as {name}"
     return _constant(name, value)
 
 
-def _definition(name: str, value: FunctionType | type) -> str:
+def _definition(name: str, value: Any, namespace: Mapping[str, object]) -> str:  # noqa: ANN401  (wrappers of functions, too)
     if value.__module__ not in {"__main__", None} and not value.__module__.startswith("kfp_magics_step_"):
         return f"from {value.__module__} import {value.__qualname__} as {name}"
-    try:
-        code = textwrap.dedent(inspect.getsource(value))
-    except (OSError, TypeError) as error:
+    inner = inspect.unwrap(value)
+    if free := getattr(getattr(inner, "__code__", None), "co_freevars", ()):
         raise DefinitionError(
-            f"The code of {name!r} is not known any more.", "Run the cell that defines it again."
-        ) from error
+            f"{name!r} keeps {', '.join(map(repr, free))} of the function that made it and cannot be copied as text.",
+            "Define it in the cell.",
+        )
+    code = _text(name, inner, namespace)
+    if value.__name__ == "<lambda>":
+        return _lambda(name, code)
     return code if value.__name__ == name else f"{code}\n{name} = {value.__name__}"
+
+
+def _text(name: str, value: Any, namespace: Mapping[str, object]) -> str:  # noqa: ANN401  (a function or a class)
+    try:
+        return textwrap.dedent(inspect.getsource(value))
+    except (OSError, TypeError) as error:
+        found = _class_in_history(value.__name__, namespace) if isinstance(value, type) else ""
+        if not found:
+            raise DefinitionError(
+                f"The code of {name!r} is not known any more.", "Run the cell that defines it again."
+            ) from error
+        return found
+
+
+def _class_in_history(name: str, namespace: Mapping[str, object]) -> str:
+    """In a kernel `inspect` knows the code of functions, not that of classes; IPython's ``In`` has the cells."""
+    history = namespace.get("In")
+    for cell in reversed(history if isinstance(history, list) else []):
+        try:
+            tree = ast.parse(cell)
+        except (SyntaxError, ValueError):
+            continue
+        for node in reversed(tree.body):
+            if isinstance(node, ast.ClassDef) and node.name == name:
+                first = min([node.lineno, *(one.lineno for one in node.decorator_list)])
+                return "\n".join(cell.splitlines()[first - 1 : node.end_lineno])
+    return ""
+
+
+def _lambda(name: str, code: str) -> str:
+    try:
+        statements = ast.parse(code).body
+    except SyntaxError:
+        statements = []
+    match statements:
+        case [ast.Assign(targets=[ast.Name(id=target)], value=ast.Lambda())] if target == name:
+            return code
+    raise DefinitionError(
+        f"{name!r} is a lambda whose text cannot be cut out.", f"Write it as: def {name}(…): return …"
+    )
 
 
 def _constant(name: str, value: object) -> str:

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import json
 from html import escape
-from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
 from kfp_magics.model import State
 from kfp_magics.runs.text import MARKS, lasted, value_text, when
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 _MOST = 150  # boxes that are drawn; a bigger graph is a list
 _STYLE = Path(__file__).with_name("static.css")
 _GROUPS = {"group", "condition", "loop", "iteration", "exit-handler"}
-_numbers = count(1)
 
 
 def run_html(run: Run, tails: Mapping[str, str] | None = None) -> str:
@@ -58,7 +57,7 @@ def _steps(tasks: Iterable[Task]) -> list[Task]:
 def _frame(
     head: str, tasks: Sequence[Task], *, chosen: str, tails: Mapping[str, str], below: str, plain: bool = False
 ) -> str:
-    frame = f"kfpm{next(_numbers)}"
+    frame = f"kfpm-{uuid4().hex[:12]}"  # views of several kernels may stand in one notebook
     names = {task.id: f"{frame}-{number}" for number, task in enumerate(tasks)}
     radios = "".join(
         f"<input type='radio' name='{frame}' id='{name}'{' checked' if task_id == chosen else ''}>"

@@ -29,7 +29,7 @@ ARGUMENTS = [
 ]
 
 
-_IDLE = "[...document.querySelectorAll('.jp-Notebook-ExecutionIndicator')].some(one => one.dataset.status === 'idle')"
+_IDLE = "window.jupyterapp.shell.currentWidget?.sessionContext?.session?.kernel?.status === 'idle'"
 
 
 @dataclass(frozen=True)

@@ -79,7 +79,7 @@ def test_a_run_is_seen_live_and_stays_readable(browser: Browser, tmp_path: Path,
         assert "application/vnd.jupyter.widget-view+json" not in data
         assert "succeeded" in data["text/plain"]
         again = lab.open(browser, "live.ipynb")
-        expect(again.locator(".kfpm label[title='check']")).to_be_visible(timeout=30_000)
+        expect(again.locator(".kfpm label[title='check'].succeeded")).to_be_visible(timeout=30_000)
         again.close()
 
 
