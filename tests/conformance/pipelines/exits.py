@@ -1,4 +1,5 @@
 """What happens when steps fail: exit handlers, failures that are ignored, attempts."""
+# ruff: noqa: SIM117  (nesting is what is tested)
 
 from typing import NamedTuple
 

@@ -241,7 +241,7 @@ CASES = (
         outputs={"Output": "('d', 6, 2.5, False, [1], {'x': []}, 'given')"},
         peer=True,
     ),
-    Case(name="nothing-given", pipeline=nothing_given, outputs={"Output": "(None, None, None, None)"}, peer=True),
+    Case(name="nothing-given", pipeline=nothing_given, outputs={"Output": "(None, None, None, None)"}),
     Case(name="optional-left-out", pipeline=optional, outputs={"Output": "(None, None, None, None)"}),
     Case(
         name="optional-given",
@@ -256,7 +256,7 @@ CASES = (
         outputs={"whole": 7, "rest": 2, "words": ["30", "4"], "f": 7.5, "sum": 9},
         peer=True,
     ),
-    Case(name="whole-floats", pipeline=whole_floats, arguments={"value": 3}, outputs={"Output": "3.000"}, peer=True),
+    Case(name="whole-floats", pipeline=whole_floats, arguments={"value": 3}, outputs={"Output": "3.000"}),
     Case(
         name="extreme-numbers",
         pipeline=extreme_numbers,
