@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from kfp_magics.cells.bash import check_ports
 from kfp_magics.cells.context import read_context
 from kfp_magics.cells.include import include
-from kfp_magics.cells.names import refuse_unavailable
+from kfp_magics.cells.names import KFP_RUNTIME_NAMES, refuse_unavailable
 from kfp_magics.cells.notebook import EXECUTED, code_of, read_notebook
 from kfp_magics.cells.pod import pod_options
 from kfp_magics.cells.ports import PortReader, option_ports
@@ -113,7 +113,7 @@ def _from_statements(body: str, options: CellOptions, namespace: Mapping[str, ob
     tree = parse_cell(body, label)
     function = as_function(name, body, tree, inputs, outputs)
     try:
-        ast.parse(function)
+        compile(function, f"<{label}>", "exec", dont_inherit=True)
     except SyntaxError as error:
         raise DefinitionError(f"The {label} does not parse: {error.msg} (line {error.lineno}).") from error
     source = include(function, options.include, namespace, label)
@@ -185,9 +185,10 @@ def _check_name(component: Component, namespace: Mapping[str, object], taken: Ma
     name = component.name
     if not name.isidentifier() or keyword.iskeyword(name):
         raise DefinitionError(f"A step cannot be called {name!r}.", "Use a name that Python takes: letters, digits, _.")
-    if hasattr(builtins, name):
+    owner = "Python" if hasattr(builtins, name) else "KFP" if name in KFP_RUNTIME_NAMES else ""
+    if owner:
         raise DefinitionError(
-            f"A step called {name!r} would hide Python's own {name!r}.",
+            f"A step called {name!r} would hide {owner}'s own {name!r}.",
             f"Call it {name}_step, or give it another name.",
         )
     if name in taken:

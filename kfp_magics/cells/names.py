@@ -82,7 +82,7 @@ def unavailable(source: str) -> dict[str, int]:
     if any(isinstance(node, ast.ImportFrom) and node.names[0].name == "*" for node in ast.walk(tree)):
         return {}  # what it brings is known only when it runs; a wrong refusal is worse than a late error
     table = symtable.symtable(source, "cell", "exec")
-    defined = {symbol.get_name() for symbol in table.get_symbols() if _binds(symbol)}
+    defined = {symbol.get_name() for symbol in table.get_symbols() if is_bound(symbol)}
     defined |= {name for scope in _scopes(table) for name in _declared_global(scope)}
     missing: dict[str, int] = {}
     for scope in _scopes(table):
@@ -101,12 +101,13 @@ def _scopes(table: symtable.SymbolTable) -> Iterator[symtable.SymbolTable]:
         yield from _scopes(child)
 
 
-def _binds(symbol: symtable.Symbol) -> bool:
+def is_bound(symbol: symtable.Symbol) -> bool:
+    """Whether its scope gives the name a value: assigns, imports or defines it."""
     return symbol.is_assigned() or symbol.is_imported() or symbol.is_namespace()
 
 
 def _declared_global(scope: symtable.SymbolTable) -> set[str]:
-    return {one.get_name() for one in scope.get_symbols() if one.is_declared_global() and _binds(one)}
+    return {one.get_name() for one in scope.get_symbols() if one.is_declared_global() and is_bound(one)}
 
 
 def _line(tree: ast.Module, name: str, start: int) -> int:

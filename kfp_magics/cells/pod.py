@@ -9,7 +9,7 @@ from kfp_magics.errors import DefinitionError
 from kfp_magics.model import PodOptions, Toleration
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from kfp_magics.cells.options import CellOptions
 
@@ -57,7 +57,7 @@ def _gpu(word: str) -> tuple[str, int]:
     if not word:
         return "", 0
     kind, _, number = word.rpartition(":")
-    if not number.isdigit() or int(number) == 0:
+    if not number.isdecimal() or int(number) == 0:
         raise DefinitionError(f"--gpu cannot be {word!r}.", "Write --gpu 1, or --gpu nvidia.com/gpu:1.")
     return kind or "nvidia.com/gpu", int(number)
 
@@ -75,14 +75,16 @@ def _seconds(word: str) -> float:
     return total
 
 
-def _pairs(words: Iterable[str], option: str, form: str = "K=V") -> dict[str, str]:
-    found: dict[str, str] = {}
+def _split(words: Iterable[str], option: str, form: str) -> Iterator[tuple[str, str]]:
     for word in words:
         key, equals, value = word.partition("=")
         if not key or not equals:
             raise DefinitionError(f"{option} cannot be {word!r}.", f"Write {option} {form}.")
-        found[key] = value
-    return found
+        yield key, value
+
+
+def _pairs(words: Iterable[str], option: str) -> dict[str, str]:
+    return dict(_split(words, option, "K=V"))
 
 
 def _variables(words: Iterable[str]) -> dict[str, str]:
@@ -99,7 +101,7 @@ def _check_variable(name: str, option: str) -> None:
 
 def _secrets(words: Iterable[str]) -> dict[str, tuple[str, str]]:
     found: dict[str, tuple[str, str]] = {}
-    for source, variable in _pairs(words, "--secret", "NAME:KEY=ENV").items():
+    for source, variable in _split(words, "--secret", "NAME:KEY=ENV"):
         name, colon, key = source.partition(":")
         if not (name and colon and key):
             raise DefinitionError(
@@ -111,7 +113,7 @@ def _secrets(words: Iterable[str]) -> dict[str, tuple[str, str]]:
 
 
 def _mounts(words: Iterable[str], option: str) -> dict[str, str]:
-    found = {path: name for name, path in _pairs(words, option, "NAME=PATH").items()}
+    found = {path: name for name, path in _split(words, option, "NAME=PATH")}
     for path in found:
         if not path.startswith("/"):
             raise DefinitionError(f"{option}: the path {path!r} is not absolute.", f"Write {option} NAME=/path.")

@@ -10,6 +10,7 @@ from kfp_magics.errors import DefinitionError, did_you_mean
 HEADER = "# A step of a Kubeflow pipeline, written in a notebook cell.\n"
 _SHELL = re.compile(r"^\s*(?:[\w.,\s\[\]'\"]+=\s*)?(!|%%?)(?=[\w.{$/~(])")
 _HELP = re.compile(r"^\s*(\?{1,2}[\w.]+|[\w.]+\?{1,2})\s*$")
+_INDENT = re.compile(r"^(\s*).*$")
 _KFP_DECORATORS = {"component", "container_component", "pipeline", "notebook_component"}
 
 
@@ -23,11 +24,14 @@ def parse_cell(body: str, label: str) -> ast.Module:
     Raises:
         DefinitionError: It is no Python; shell lines and magics are named as such.
     """
+    source = "\n" + body
     try:
-        tree = ast.parse("\n" + body)
+        tree = ast.parse(source)
+        compile(source, f"<{label}>", "exec", dont_inherit=True)  # finds what parses and yet is no module
     except SyntaxError as error:
-        _refuse_ipython(body, label)
-        text = (error.text or "").strip()
+        _refuse_ipython(body, label, error.lineno or 0)
+        line = source.splitlines()[(error.lineno or 0) - 1 :][:1]
+        text = (error.text or "".join(line)).strip()
         raise DefinitionError(
             f"The {label} does not parse: {error.msg} (line {error.lineno}).",
             f"Look at: {text}" if text else "Look at its last lines.",
@@ -41,22 +45,36 @@ def parse_cell(body: str, label: str) -> ast.Module:
     return tree
 
 
-def _refuse_ipython(body: str, label: str) -> None:
-    """A cell that does not parse may hold what only IPython understands; each such line is tried without it."""
+def _refuse_ipython(body: str, label: str, error_line: int) -> None:
+    """A cell that does not parse may hold what only IPython understands, which is then what is to be mended.
+
+    Such a line is to blame where the parser stops at it, or where the cell parses without all of them: what looks like
+    one may as well be a line of a text or the rest of an expression, with the mistake elsewhere.
+    """
     lines = body.splitlines()
-    for number, line in enumerate(lines, start=2):
-        shell = _SHELL.match(line)
-        if not shell and not _HELP.match(line):
-            continue
-        kind = {"!": "runs a shell command", "%": "runs a magic", "%%": "runs a magic"}.get(shell[1] if shell else "")
-        fix = (
-            "Use subprocess.run(…) in the step, or --lang bash for a whole script; --packages installs requirements."
-            if shell and shell[1] == "!"
-            else "Move the line to a cell of its own: a step runs without IPython."
-        )
-        raise DefinitionError(
-            f"Line {number} of the {label} {kind or 'asks IPython for help'}: {line.strip()}", fix
-        ) from None
+    found = {n: line for n, line in enumerate(lines, start=2) if _SHELL.match(line) or _HELP.match(line)}
+    if error_line not in found:
+        rest = [_INDENT.sub(r"\1pass", line) if n in found else line for n, line in enumerate(lines, start=2)]
+        if not found or not _parses("\n".join(rest)):
+            return
+        error_line = min(found)
+    line = found[error_line]
+    mark = shell[1] if (shell := _SHELL.match(line)) else ""
+    kind = {"!": "runs a shell command", "%": "runs a magic", "%%": "runs a magic"}.get(mark, "asks IPython for help")
+    fix = (
+        "Use subprocess.run(…) in the step, or --lang bash for a whole script; --packages installs requirements."
+        if mark == "!"
+        else "Move the line to a cell of its own: a step runs without IPython."
+    )
+    raise DefinitionError(f"Line {error_line} of the {label} {kind}: {line.strip()}", fix) from None
+
+
+def _parses(text: str) -> bool:
+    try:
+        ast.parse(text)
+    except SyntaxError:
+        return False
+    return True
 
 
 def entry_function(tree: ast.Module, wanted: str, label: str) -> ast.FunctionDef:

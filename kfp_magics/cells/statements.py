@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import ast
 import io
+import symtable
 import tokenize
 from typing import TYPE_CHECKING
 
+from kfp_magics.cells.names import is_bound
 from kfp_magics.errors import DefinitionError
 from kfp_magics.model import MISSING, Port
 
 if TYPE_CHECKING:
+    import ast
     from collections.abc import Sequence
 
 
@@ -31,7 +33,7 @@ def as_function(name: str, body: str, tree: ast.Module, inputs: Sequence[Port], 
         raise DefinitionError(
             f"The cell of step {name!r} has no statements.", "Write what the step does below the line."
         )
-    assigned = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+    assigned = {one.get_name() for one in symtable.symtable(body, name, "exec").get_symbols() if is_bound(one)}
     results = [port for port in outputs if port.is_parameter]
     for port in results:
         if port.name not in assigned:
