@@ -17,17 +17,22 @@ def label(name: str, size: int) -> str:
 
 
 @step
-def count_to(n: int) -> list:
+def count_to(n: int) -> List[int]:
     return list(range(1, n + 1))
 
 
 @step
-def people() -> List[dict]:
-    return [{"name": "Zoë", "size": 3}, {"name": "Al", "size": 4}]
+def pair(name: str, size: str) -> str:
+    return f"{name}:{size}"
 
 
 @step
-def none_at_all() -> list:
+def people() -> List[dict]:
+    return [{"who": "Zoë", "size": "3"}, {"who": "Al", "size": "4 "}]
+
+
+@step
+def none_at_all() -> List[int]:
     return []
 
 
@@ -58,8 +63,8 @@ def loop_strings() -> str:
 
 @dsl.pipeline(name="loop-dicts")
 def loop_dicts() -> str:
-    with dsl.ParallelFor([{"name": "x", "size": 1}, {"name": "y", "size": 2}]) as one:
-        said = label(name=one.name, size=one.size)
+    with dsl.ParallelFor([{"who": "x", "size": "1"}, {"who": "y", "size": "2"}]) as one:
+        said = pair(name=one.who, size=one.size)
     return join(texts=dsl.Collected(said.output)).output
 
 
@@ -73,12 +78,12 @@ def loop_dynamic(n: int) -> int:
 @dsl.pipeline(name="loop-dynamic-dicts")
 def loop_dynamic_dicts() -> str:
     with dsl.ParallelFor(people().output) as one:
-        said = label(name=one.name, size=one.size)
+        said = pair(name=one.who, size=one.size)
     return join(texts=dsl.Collected(said.output)).output
 
 
 @dsl.pipeline(name="loop-argument")
-def loop_argument(values: list, shift: int) -> int:
+def loop_argument(values: List[int], shift: int) -> int:
     with dsl.ParallelFor(values) as one:
         moved = add(a=one, b=shift)
     return total(numbers=dsl.Collected(moved.output)).output
@@ -248,9 +253,9 @@ CASES = (
         peer=True,
     ),
     Case(name="loop-strings", pipeline=loop_strings, outputs={"Output": "a b c ü"}, peer=True),
-    Case(name="loop-dicts", pipeline=loop_dicts, outputs={"Output": "x=2 y=3"}, peer=True),
+    Case(name="loop-dicts", pipeline=loop_dicts, outputs={"Output": "x:1 y:2"}, peer=True),
     Case(name="loop-dynamic", pipeline=loop_dynamic, arguments={"n": 3}, outputs={"Output": 9}, peer=True),
-    Case(name="loop-dynamic-dicts", pipeline=loop_dynamic_dicts, outputs={"Output": "Zoë=4 Al=5"}, peer=True),
+    Case(name="loop-dynamic-dicts", pipeline=loop_dynamic_dicts, outputs={"Output": "Zoë:3 Al:4 "}, peer=True),
     Case(
         name="loop-argument",
         pipeline=loop_argument,
