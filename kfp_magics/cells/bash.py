@@ -12,11 +12,16 @@ if TYPE_CHECKING:
 
     from kfp_magics.model import Component, Port
 
-_COLLECT = (
-    "_kfp_collect() { local status=$?; [ $status = 0 ] || exit $status; while [ $# -gt 0 ]; do "
-    'if [ ! -e "$2" ] || [ "$_kfp_start" -nt "$2" ]; then echo "The script wrote no file $2 for its output $1." >&2; '
-    'exit 3; fi; mkdir -p "$(dirname "$3")"; cp -R "$2" "$3"; shift 3; done; }; '
-    "_kfp_start=$(mktemp); "
+_START = "_kfp_start=$(mktemp); trap 'rm -f \"$_kfp_start\"' EXIT; "
+_COLLECT = """_kfp_collect() {
+if [ ! -e "$2" ] || [ "$_kfp_start" -nt "$2" ]; then
+echo "The script wrote no file $2 for its output $1." >&2; exit 3
+fi
+mkdir -p "$(dirname "$3")"; cp -R "$2" "$3"
+}
+"""
+_RESERVED = frozenset(
+    {"PATH", "IFS", "_", "UID", "EUID", "PPID", "BASHOPTS", "SHELLOPTS", "BASH_VERSINFO", "BASH_ENV", "LD_PRELOAD"}
 )
 
 
@@ -29,6 +34,8 @@ def check_ports(component: Component) -> None:
     for port in (*component.inputs, *component.outputs):
         if not port.name.isascii():
             raise DefinitionError(f"Bash has no variable {port.name!r}.", "Use letters, digits and underscores.")
+        if port.name in _RESERVED:
+            raise DefinitionError(f"The name {port.name!r} means something to bash itself.", "Give it another name.")
         if port.is_list:
             raise DefinitionError(f"A script cannot take the list {port.name!r}.", "Write the step in Python.")
 
@@ -37,7 +44,8 @@ def bash_command(component: Component) -> tuple[list[str], list[str]]:
     """Writes the container's command and arguments.
 
     Values reach the script as arguments, never as part of its text. Line N of the script is line N of the cell, and
-    the script stops at the first command that fails.
+    the script stops at the first command that fails. It runs in a subshell, so that its own ``exit``, ``cd`` and traps
+    end with it; then its files are collected.
 
     Args:
         component: A step in bash.
@@ -46,7 +54,7 @@ def bash_command(component: Component) -> tuple[list[str], list[str]]:
         Command and arguments, with KFP's placeholders.
     """
     arguments: list[str] = []
-    prelude = _COLLECT
+    prelude = _START if any(port.file for port in component.outputs) else ""
     positional: list[str] = []
     for port in component.inputs:
         position = len(arguments) + 1
@@ -66,15 +74,14 @@ def bash_command(component: Component) -> tuple[list[str], list[str]]:
         arguments.append(_output(port))
         prelude += f'_kfp_out_{port.name}="${{{position}}}"; '
         if port.file:
-            files.append(f'{port.name} {_quoted(port.file)} "$_kfp_out_{port.name}"')
+            files.append(f'_kfp_collect {port.name} {_quoted(port.file)} "$_kfp_out_{port.name}"\n')
         else:
             prelude += f'export {port.name}="${{{position}}}"; mkdir -p "$(dirname "${port.name}")"; '
-    if files:
-        prelude += f"trap {_quoted('_kfp_collect ' + ' '.join(files))} EXIT; "
-    prelude += f"set -- {' '.join(positional)};"
+    prelude += f"set -- {' '.join(positional)}; ( :"
     body = component.source.partition("\n")[2]
+    collect = _COLLECT + "".join(files) if files else ""
     given = [one for n, one in enumerate(arguments) if not (one == "" and n and arguments[n - 1].startswith('{"If'))]
-    return ["bash", "-ec", f"{prelude}\n{body}", component.name], given
+    return ["bash", "-ec", f"{prelude}\n{body}\n)\n{collect}", component.name], given
 
 
 def _input(port: Port) -> str:
