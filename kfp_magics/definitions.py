@@ -141,7 +141,8 @@ class Definitions:
         if name in self.steps:
             return compiler.single_step(self.steps[name].component)
         if name in foreign:
-            return compiler.load_pipeline(foreign[name])
+            known = {one.name: one for one in self._components()}
+            return compiler.compile_pipeline(foreign[name], name=name, components=known)
         if Path(name).suffix in {".yaml", ".yml", ".json"} and Path(name).is_file():
             return compiler.load_pipeline(Path(name))
         raise NotFoundError(

@@ -7,6 +7,7 @@ the supervisor lives on, and the lock names it.
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -18,6 +19,8 @@ def sign(file: int, pid: int) -> None:
 
 
 if __name__ == "__main__":
+    # A cancellation that comes before the supervisor can act on it waits until it can.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     pid = os.fork()
     if pid:
         sign(int(sys.argv[2]), pid)

@@ -73,6 +73,7 @@ async def _supervise(request: Request, settings: Settings, store: Store, run: Ru
     )
     scheduler = Scheduler(pipeline, journal, steps)
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, scheduler.cancel)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})  # blocked since the process began
     journal.change_run(state=State.RUNNING, started=run.started or time.time(), finished=None, error=None)
     try:
         result = await scheduler.run(_inputs(request, pipeline))

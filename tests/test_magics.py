@@ -1,0 +1,301 @@
+"""What a person types in a notebook, in a real IPython."""
+
+import re
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+from IPython.core.interactiveshell import InteractiveShell
+from IPython.utils.capture import capture_output
+
+from kfp_magics.errors import ArgumentError, DefinitionError, KfpMagicsError, NamesError, NotFoundError, RunFailedError
+from kfp_magics.model import State
+from kfp_magics.session import Session
+
+Run = Callable[..., Any]
+
+MAKE = """%%kfp_component
+BASE = 10
+
+def helper(x):
+    return x + BASE
+
+def make(n: int, data: Output[Dataset]) -> int:
+    '''Makes numbers.'''
+    with open(data.path, "w") as file:
+        file.write("\\n".join(map(str, range(n))))
+    print("made", n)
+    return helper(n)
+"""
+TOTAL = """%%kfp_component total --in data:Dataset --in scale:int=2 --out total:int --out text:Markdown
+lines = open(data.path).read().split()
+total = scale * sum(map(int, lines))
+if total > 1000:
+    raise ValueError("too much: ü")
+with open(text.path, "w") as file:
+    file.write(f\"\"\"# Total
+    {total}\"\"\")
+"""
+SHOW = """%%kfp_component show --lang bash --in total:int --in name:str=x --out greeting:str
+echo "total is $total, $1, $2"
+echo -n "hi $name" > $greeting
+"""
+CALC = """%%kfp_pipeline
+def calc(n: int = 5) -> int:
+    made = make(n=n)
+    summed = total(data=made.outputs["data"])
+    show(total=summed.outputs["total"], name="Jürgen; rm -rf $HOME \\"'`id`")
+    return summed.outputs["total"]
+"""
+
+
+def read(path: Any) -> str:
+    return Path(path).read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def cell(monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
+    InteractiveShell.clear_instance()
+    shell = InteractiveShell.instance()
+    shell.run_line_magic("load_ext", "kfp_magics")
+    session: Session = shell._kfp_magics_session
+    session.settings.poll_interval = 0.05
+
+    def run(text: str, cell_id: str | None = None) -> Any:
+        with capture_output() as captured:
+            done = shell.run_cell(text, cell_id=cell_id)
+        error = done.error_before_exec or done.error_in_exec
+        if error is not None:
+            raise error
+        return done.result if done.result is not None else captured.stdout
+
+    run.session = session  # type: ignore[attr-defined]
+    run.names = shell.user_ns  # type: ignore[attr-defined]
+    yield run
+    for one in session.store.unfinished():
+        session.backend("local").cancel(one)
+        session.watcher.wait(one.id)
+    session.store.close()
+    InteractiveShell.clear_instance()
+
+
+@pytest.fixture
+def calc(cell: Run) -> Run:
+    for text in (MAKE, TOTAL, SHOW, CALC):
+        cell(text)
+    return cell
+
+
+def test_from_cells_to_a_finished_run(calc: Run) -> None:
+    live = calc("%kfp_run calc n=4 --wait")
+    assert live.run.state is State.SUCCEEDED, live.run.error
+    assert live.outputs == {"Output": 12}
+    tasks = {task.id: task for task in live.run.tasks}
+    assert tasks["make"].outputs == {"Output": 14}
+    assert tasks["show"].outputs == {"greeting": "hi Jürgen; rm -rf $HOME \"'`id`"}
+    assert live.artifact("total", "text")._repr_markdown_() == "# Total\n    12"
+    with pytest.raises(NotFoundError, match="no artifact 'txet'"):
+        live.artifact("total", "txet")
+    assert "✓ show" in repr(live)
+    assert "made 4" in calc("%kfp_logs last make")
+    assert "total is 12, 12, Jürgen" in calc("%kfp_logs")
+    assert re.search(r"make +data +Dataset", repr(calc("%kfp_artifacts")))
+    assert live.run.id in repr(calc("%kfp_runs"))
+    assert "No runs" in repr(calc("%kfp_runs --state failed"))
+
+
+def test_a_failed_run_says_where_and_what_next(calc: Run) -> None:
+    with pytest.raises(RunFailedError) as caught:
+        calc("%kfp_run calc n=100 --wait")
+    text = str(caught.value)
+    assert "Step 'total'" in text
+    assert "line 5 of its cell" in text
+    assert "too much: ü" in text
+    assert "%kfp_retry" in text
+    assert caught.value._render_traceback_() == text.splitlines()
+    failed = caught.value.run.tasks[1]
+    assert (failed.id, failed.error.line, failed.error.text) == ("total", 5, 'raise ValueError("too much: ü")')
+    with pytest.raises(RunFailedError):
+        calc("%kfp_retry --wait")
+
+
+def test_what_differs_between_two_runs(calc: Run) -> None:
+    calc("%kfp_run calc n=4 --wait")
+    calc(MAKE.replace("BASE = 10", "BASE = 11"))
+    calc("%kfp_run calc n=5 --wait")
+    text = repr(calc("%kfp_diff"))
+    assert re.search(r"n +4 +→ +5 +\+1", text)
+    assert "-BASE = 10" in text
+    assert "+BASE = 11" in text
+    clone = calc("%kfp_clone -2 n=6 --wait")
+    assert clone.run.parameters == {"n": 6}
+    assert clone.run.task("make").outputs == {"Output": 16}
+
+
+def test_the_cell_comes_back_at_once_and_the_run_goes_on(calc: Run) -> None:
+    calc("%%kfp_component\nimport time\ndef slow() -> int:\n    time.sleep(600)\n    return 1\n")
+    live = calc("%kfp_run slow")
+    assert not live.run.state.final
+    live = calc("%kfp_cancel")
+    ended = calc.session.watcher.wait(live.run.id)
+    assert ended.state is State.CANCELLED
+
+
+def test_one_step_alone_on_live_objects(calc: Run) -> None:
+    pytest.importorskip("pandas")
+    card = calc("%kfp_try make n=3")
+    assert card.trial.run.kind == "try"
+    assert calc.names["make_output"] == 13
+    assert read(calc.names["data"]) == "0\n1\n2"
+    calc("%kfp_try total data=data scale=5")
+    assert calc.names["total_total"] == 15
+    assert calc.names["total"] is calc.session.definitions.steps["total"]
+    calc(
+        "%%kfp_component\nimport pandas as pd\n"
+        "def columns(table: Input[Dataset]) -> list:\n    return list(pd.read_csv(table.path).columns)\n"
+    )
+    calc("import pandas as pd\nframe = pd.DataFrame({'ä': [1], 'b': [2]})")
+    calc("%kfp_try columns table=frame")
+    assert calc.names["columns_output"] == ["ä", "b"]
+    with pytest.raises(ArgumentError, match="also needs data"):
+        calc("%kfp_try total")
+    with pytest.raises(ArgumentError, match="neither"):
+        calc("%kfp_try total data=nothing_of_that_name")
+    with pytest.raises(NotFoundError, match="no step 'totl'"):
+        calc("%kfp_try totl")
+
+
+def test_replaying_a_step_of_a_run(calc: Run) -> None:
+    calc("%kfp_run calc n=3 --wait")
+    card = calc("%kfp_replay last total")
+    assert "data, scale" in repr(card) or "scale, data" in repr(card)
+    assert calc.names["scale"] == 2
+    assert read(calc.names["data"]) == "0\n1\n2"
+    assert "def total(data: Input[Dataset]" in card.replay.source
+
+
+def test_the_plain_function(calc: Run, tmp_path: Any) -> None:
+    class Data:
+        path = str(tmp_path / "data")
+
+    assert calc.names["make"].fn(3, Data) == 13
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "message", "hint"),
+    [
+        ("%%kfp_component\ndef f(x: int):\n    return y\n", NamesError, r"reads 'y' \(line 3\)", "input of the step"),
+        ("%%kfp_component\ndef f(x: int):\n    !ls\n", DefinitionError, "Line 3 .* shell command: !ls", "subprocess"),
+        ("%%kfp_component\ndef f(x: int\n", DefinitionError, r"does not parse.*line", ""),
+        ("%%kfp_component\ndef f(x: np.ndarray):\n    pass\n", DefinitionError, "np.ndarray, which KFP", "Dataset"),
+        ("%%kfp_component\ndef print(x: int):\n    pass\n", DefinitionError, "hide Python's own 'print'", "print_step"),
+        ("%%kfp_component --cpuu 3\ndef f(x: int):\n    pass\n", DefinitionError, "--cpuu", "--cpu"),
+        ("%%kfp_pipeline\ndef p():\n    mkae(n=1)\n", NamesError, r"'mkae' \(line 3\)", "make"),
+        ("%%kfp_pipeline\ndef p():\n    make(m=1)\n", DefinitionError, r"does not compose \(line 3\)", ""),
+        ("%%kfp_pipeline\ndef p(s: str):\n    make(n=s)\n", DefinitionError, "does not compose", ""),
+        ("%kfp_run clac", NotFoundError, "no pipeline or step 'clac'", "calc"),
+        ("%kfp_run calc m=3", ArgumentError, "no argument 'm'", "n"),
+        ("%kfp_run calc n=soon", ArgumentError, "wants int", "n=3"),
+        ("%kfp_run calc --wiat", DefinitionError, "--wiat", "--wait"),
+        ("%kfp_run calc --backend vertx", KfpMagicsError, "no backend 'vertx'", "local"),
+        ("%kfp_logs nosuchrun", NotFoundError, "no run 'nosuchrun'", ""),
+        ("%kfp_compile calc no/such/folder.yaml", ArgumentError, "no folder", "mkdir"),
+    ],
+)
+def test_mistakes_cost_two_lines(calc: Run, text: str, kind: type[Exception], message: str, hint: str) -> None:
+    with pytest.raises(kind, match=message) as caught:
+        calc(text)
+    lines = caught.value._render_traceback_()
+    assert 1 <= len(lines) <= 2
+    assert hint in lines[-1]
+    assert calc.session.store.list() == []
+
+
+def test_a_step_of_another_cell_is_not_replaced(cell: Run) -> None:
+    cell(MAKE, "cell-1")
+    cell(MAKE, "cell-1")
+    with pytest.raises(DefinitionError, match="already, from another cell"):
+        cell(MAKE, "cell-2")
+    cell("del make")
+    cell(MAKE, "cell-2")
+
+
+def test_a_pipeline_takes_the_steps_as_they_are_now(calc: Run) -> None:
+    calc(MAKE.replace("BASE = 10", "BASE = 1000"))
+    live = calc("%kfp_run calc --wait")
+    assert live.run.task("make").outputs == {"Output": 1005}
+
+
+def test_kfps_own_decorators_are_taken_as_they_are(cell: Run) -> None:
+    made = cell(
+        "%%kfp_component\nfrom kfp import dsl\n\n@dsl.component(base_image='python:3.11')\n"
+        "def twice(x: int) -> int:\n    if x > 5:\n        raise ValueError(x)\n    return 2 * x\n"
+    )
+    assert made == ["twice"]
+    assert cell("%kfp_run twice x=2 --wait").run.tasks[0].outputs == {"Output": 4}
+    with pytest.raises(RunFailedError, match="line 7") as caught:
+        cell("%kfp_run twice x=9 --wait")
+    assert "raise ValueError(x)" in str(caught.value)
+
+
+def test_helpers_are_copied_in(cell: Run) -> None:
+    cell("LIMIT = 3\ndef clip(x):\n    return min(x, LIMIT)\n")
+    with pytest.raises(NamesError, match="'clip'") as caught:
+        cell("%%kfp_component\ndef clipped(x: int) -> int:\n    return clip(x)\n")
+    assert "--include clip" in str(caught.value)
+    cell("%%kfp_component --include clip\ndef clipped(x: int) -> int:\n    return clip(x)\n")
+    assert cell("%kfp_run clipped x=9 --wait").run.tasks[0].outputs == {"Output": 3}
+
+
+def test_a_notebook_is_a_step(cell: Run, tmp_path: Any) -> None:
+    cells = [
+        nbformat.v4.new_code_cell("year = 1", metadata={"tags": ["parameters"]}),
+        nbformat.v4.new_code_cell("result = year + 1\nopen(page.path, 'w').write('<p>done</p>')"),
+    ]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), tmp_path / "report.ipynb")
+    cell(f"%kfp_component report --notebook {tmp_path}/report.ipynb --in year:int --out result:int --out page:HTML")
+    live = cell("%kfp_run report year=2010 --wait")
+    [task] = live.run.tasks
+    assert task.outputs == {"result": 2011}
+    assert "iframe" in live.artifact("report", "page")._repr_html_()
+    executed = nbformat.read(live.artifact("report", "executed_notebook").path, as_version=4)
+    assert len(executed.cells) == 3
+
+
+def test_compiled_to_a_file_and_run_from_it(calc: Run, tmp_path: Any) -> None:
+    path = tmp_path / "calc.yaml"
+    assert "Wrote" in repr(calc(f"%kfp_compile calc {path}"))
+    live = calc(f"%kfp_run {path} n=2 --wait")
+    assert live.outputs == {"Output": 2}
+
+
+def test_help_names_every_option(cell: Run) -> None:
+    for magic in ("kfp_component", "kfp_pipeline", "kfp_compile", "kfp_try", "kfp_run", "kfp_runs", "kfp_logs"):
+        found = (cell.session and InteractiveShell.instance().find_magic(magic)) or None
+        found = found or InteractiveShell.instance().find_cell_magic(magic)
+        assert found.__doc__.strip().startswith("::")
+        assert len(found.__doc__.splitlines()) > 5
+
+
+def test_the_graph_is_drawn_at_once(calc: Run) -> None:
+    view = calc(CALC)
+    html = view._repr_html_()
+    assert html.count("<label") == 3
+    assert html.count("<path") == 2
+    assert repr(view).splitlines()[0] == "pipeline calc"
+
+
+def test_waiting_can_be_interrupted(calc: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    calc("%%kfp_component\nimport time\ndef slow() -> int:\n    time.sleep(600)\n    return 1\n")
+    import _thread
+    import threading
+
+    threading.Timer(1.5, _thread.interrupt_main).start()
+    started = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        calc("%kfp_run slow --wait")
+    assert time.monotonic() - started < 60
+    assert not calc.session.find("last").state.final
