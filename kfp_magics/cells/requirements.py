@@ -7,7 +7,8 @@ import importlib.metadata
 import importlib.util
 import json
 import sys
-from functools import cache
+from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from packaging.requirements import InvalidRequirement, Requirement
@@ -110,8 +111,14 @@ def _is_guard(node: ast.AST) -> bool:
     return any(isinstance(one, ast.Name) and one.id in {"ImportError", "ModuleNotFoundError"} for one in caught)
 
 
-@cache
 def _by_package() -> dict[str, list[str]]:
+    folders = [Path(one or ".") for one in sys.path]
+    return _installed(tuple((str(one), one.stat().st_mtime_ns) for one in folders if one.exists()))
+
+
+@lru_cache(maxsize=1)
+def _installed(_places: tuple[tuple[str, int], ...]) -> dict[str, list[str]]:
+    """Looks once and again after an installation, which changes a folder of the path."""
     return {name: sorted(set(found)) for name, found in importlib.metadata.packages_distributions().items()}
 
 
@@ -120,7 +127,6 @@ def _is_spread(top: str) -> bool:
     return len(_by_package().get(top, ())) > 1
 
 
-@cache
 def _distributions(module: str) -> tuple[str, ...]:
     top = module.partition(".")[0]
     found = _by_package().get(top, [])

@@ -166,9 +166,10 @@ print(backend.submit(Path({str(text)!r}).read_text(), {{"path": {str(tmp_path / 
 def test_two_processes_start_runs_at_once(engine: Engine, tmp_path: Path) -> None:
     others = [Engine(engine.settings) for _ in range(3)]
     started: list[Any] = []
+    text = ir_of(counts, tmp_path)
 
     def start(one: Engine, number: int) -> None:
-        started.append(one.start(counts, path=str(tmp_path / f"count-{number}")))
+        started.append(one.start(text, path=str(tmp_path / f"count-{number}")))
 
     threads = [threading.Thread(target=start, args=(one, number)) for number, one in enumerate(others)]
     for thread in threads:
