@@ -9,6 +9,8 @@
     ├── ArgumentError       an argument of a run is missing, unknown or of the wrong type
     ├── RequirementsError   the environment that a step needs cannot be made
     ├── BackendError        a backend cannot do what was asked
+    ├── BuildError          an image cannot be built or stored
+    │   └── RegistryError   a registry refuses, or does not answer
     ├── StoreError          the store of runs cannot be read or written
     └── RunFailedError      a run that was waited for did not succeed
 """
@@ -67,6 +69,14 @@ class RequirementsError(KfpMagicsError):
 
 class BackendError(KfpMagicsError):
     """A backend cannot do what was asked of it."""
+
+
+class BuildError(KfpMagicsError):
+    """An image cannot be built or stored; nothing is half-published."""
+
+
+class RegistryError(BuildError):
+    """A registry refuses what was asked of it, or does not answer."""
 
 
 class StoreError(KfpMagicsError):

@@ -16,7 +16,7 @@ FILES = sorted(ROOT.rglob("*.py"))
 LAYERS = (
     {"model", "errors", "settings"},
     {"ir"},
-    {"cells", "compiler", "compiler_pods", "backends", "runs", "arguments", "live"},
+    {"cells", "compiler", "compiler_pods", "images", "backends", "runs", "arguments", "live"},
     {"handles", "authoring", "trying", "definitions"},
     {"session"},
     {"magics", "widgets"},

@@ -1,0 +1,1 @@
+"""Image specifications to images in a registry."""
