@@ -19,6 +19,7 @@ def main() -> int:
     """Executes the notebook, cell by cell."""
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     client = NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(NOTEBOOK.parent)}})
+    client.extra_arguments = ["--log-level=40"]  # the kernel warns of TCP, which stays on this machine
     started = time.monotonic()
     with client.setup_kernel():
         for number, cell in enumerate(notebook.cells):
