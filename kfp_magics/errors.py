@@ -10,6 +10,7 @@
     ├── RequirementsError   the environment that a step needs cannot be made
     ├── BackendError        a backend cannot do what was asked
     ├── BuildError          an image cannot be built or stored
+    │   ├── BuildCancelledError  somebody asked for the end of the build
     │   └── RegistryError   a registry refuses, or does not answer
     ├── StoreError          the store of runs cannot be read or written
     └── RunFailedError      a run that was waited for did not succeed
@@ -73,6 +74,10 @@ class BackendError(KfpMagicsError):
 
 class BuildError(KfpMagicsError):
     """An image cannot be built or stored; nothing is half-published."""
+
+
+class BuildCancelledError(BuildError):
+    """Somebody asked for the end of the build."""
 
 
 class RegistryError(BuildError):

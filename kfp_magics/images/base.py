@@ -94,6 +94,13 @@ class Log(Protocol):
             done: Share of the whole build that is done, from 0 to 1, when known.
         """
 
+    def check(self) -> None:
+        """Ends the build if somebody asked for its end; a builder that waits calls it at least twice a second.
+
+        Raises:
+            BuildCancelledError: The build is to end; whatever it started ends with it.
+        """
+
 
 @runtime_checkable
 class Builder(Protocol):
