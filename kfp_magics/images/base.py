@@ -22,7 +22,8 @@ class ImageSpec:
         name: Last part of the image's repository, e.g. ``train-model``.
         base: Base image, pinned: ``host/repository@sha256:…``. Empty when a Dockerfile of the user's names its own.
         requirements: Locked lines for pip, each with its hashes; empty when nothing is installed.
-        files: Path in the step's folder, POSIX and relative → content. With `folder`, what is generated beside it.
+        files: Path in the step's folder, POSIX and relative → content; what starts with ``#!`` is executable, the rest
+            is not. With `folder`, what is generated beside it. Only ``src/`` enters the image.
         folder: A folder that a person brought with a Dockerfile, absolute; empty otherwise. Its content is read when
             the image is built, ignore rules applied; `folder_digest` stands for it here.
         folder_digest: Hex SHA-256 of the paths, modes and contents of that folder that enter the image.
@@ -92,6 +93,14 @@ class Log(Protocol):
         Args:
             what: A few words: ``pushing 3 layers``.
             done: Share of the whole build that is done, from 0 to 1, when known.
+        """
+
+    def fact(self, name: str, value: str | float) -> None:
+        """Tells what came of the build, shown beside the image.
+
+        Args:
+            name: ``did`` (``unchanged``, ``code``, ``dependencies``, ``everything``), ``bytes`` sent, or another word.
+            value: For a person.
         """
 
     def check(self) -> None:
