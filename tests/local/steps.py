@@ -15,6 +15,11 @@ def add(a: int, b: int) -> int:
 
 
 @_step
+def echo(text: str) -> str:
+    return text
+
+
+@_step
 def count(path: str, word: str = "x") -> int:
     with open(path, "a") as file:
         file.write(word)

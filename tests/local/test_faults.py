@@ -4,10 +4,11 @@ import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
 import psutil
 import pytest
+import yaml
 from kfp import dsl, kubernetes
 
 from kfp_magics.errors import ArgumentError, BackendError, DefinitionError
@@ -15,7 +16,7 @@ from kfp_magics.model import State
 from kfp_magics.settings import Settings
 
 from . import steps
-from .conftest import Engine
+from .conftest import Engine, ir_of
 
 
 def single(step: Any, **arguments: Any) -> Any:
@@ -193,3 +194,40 @@ def test_arguments_are_checked_before_anything_starts(engine: Engine) -> None:
 def test_what_is_no_pipeline(engine: Engine, text: str, message: str) -> None:
     with pytest.raises(DefinitionError, match=message):
         engine.start(text)
+
+
+def test_an_input_that_the_compiled_pipeline_does_not_hand_down(engine: Engine, tmp_path: Path) -> None:
+    """KFP 2.17 compiles an f-string over the item of an outer loop to an input which its groups do not pass on."""
+
+    @dsl.pipeline(name="forgets")
+    def forgets():
+        with dsl.ParallelFor(["a"]) as outer:
+            steps.echo(text=f"<{outer}>")
+
+    text = ir_of(forgets, tmp_path)
+    spec = next(yaml.safe_load_all(text))
+    [loop] = [one for name, one in spec["components"].items() if "dag" in one]
+    [item] = loop["inputDefinitions"]["parameters"]
+    text = text.replace(f"componentInputParameter: {item}", f"componentInputParameter: {item}-of-another")
+    run = engine.run(text)
+    assert run.state is State.FAILED
+    assert run.error is not None
+    assert "does not hand" in run.error.message
+    assert "f-string" in run.error.hint
+
+
+def test_an_argument_left_out_that_a_step_needs(engine: Engine) -> None:
+    @dsl.pipeline(name="lacks")
+    def lacks(text: Optional[str] = None):  # noqa: UP045  (kfp does not know str | None)
+        steps.echo(text=text)
+
+    run = engine.run(lacks)
+    assert run.error is not None
+    assert "'text'" in run.error.message
+    assert "text=" in run.error.hint
+
+
+def test_what_is_no_placeholder_is_left_alone(engine: Engine) -> None:
+    template = "{{$.State}} {{$x}}"
+    run = engine.run(single(steps.shell, script=f'cat <<"END"\n{template}\nEND'))
+    assert engine.log(run, "shell").strip() == template

@@ -44,10 +44,9 @@ def task_inputs(
 
     Raises:
         MissingInputError: Something that it needs was not made.
-        BackendError: The IR asks for something that does not exist.
+        BackendError: The IR asks for something that does not exist, or was not given.
     """
     wanted = spec.get("inputs", {})
-    definitions = component.get("inputDefinitions", {})
     given = Values()
     templates: dict[str, Json] = {}
     for name, source in wanted.get("parameters", {}).items():
@@ -57,14 +56,14 @@ def task_inputs(
         found = _parameter(name, source, scope, upstream)
         if found is not _NOTHING:
             given.parameters[name] = _select(found, source.get("parameterExpressionSelector", ""))
-        elif _is_required(definitions.get("parameters", {}).get(name, {})) and _is_declared(source, scope, "parameter"):
-            raise MissingInputError(_why(name, source))
+        else:
+            _check_missing(name, source, scope, component, "Parameter")
     for name, source in wanted.get("artifacts", {}).items():
         items = _artifact(name, source, scope, upstream)
         if items is not None:
             given.artifacts[name] = items
-        elif _is_required(definitions.get("artifacts", {}).get(name, {})) and _is_declared(source, scope, "artifact"):
-            raise MissingInputError(_why(name, source))
+        else:
+            _check_missing(name, source, scope, component, "Artifact")
     # A constant may speak of the task's other inputs ("{{$.inputs.parameters['pipelinechannel--year']}}").
     message = {
         "inputs": {
@@ -117,22 +116,31 @@ def _final_status(producer: str, result: Result) -> Json:
     }
 
 
-def _is_required(definition: Mapping[str, Json]) -> bool:
-    return not definition.get("isOptional") and "defaultValue" not in definition
-
-
-def _is_declared(source: Mapping[str, Json], scope: Scope, kind: str) -> bool:
-    # kfp's compiler adds inputs of loops that name outputs which no task declares; nothing ever reads them.
-    output = source.get(f"taskOutput{kind.capitalize()}")
-    if output is None:
-        return True
-    declared = scope.outputs[output["producerTask"]].get(f"{kind}s", {})
-    return output[f"output{kind.capitalize()}Key"] in declared
-
-
-def _why(name: str, source: Mapping[str, Json]) -> str:
-    output = source.get("taskOutputParameter") or source.get("taskOutputArtifact")
-    return f"its input {name!r} was not made" + (f" by {output['producerTask']!r}" if output else "")
+def _check_missing(
+    name: str, source: Mapping[str, Json], scope: Scope, component: Mapping[str, Json], kind: str
+) -> None:
+    """Says what it means that an input is not there; returns when the task does without."""
+    definition = component.get("inputDefinitions", {}).get(f"{kind.lower()}s", {}).get(name)
+    required = definition is not None and not definition.get("isOptional") and "defaultValue" not in definition
+    if output := source.get(f"taskOutput{kind}"):
+        # kfp's compiler adds inputs of loops that name outputs which no task declares; nothing ever reads them.
+        declared = scope.outputs[output["producerTask"]].get(f"{kind.lower()}s", {})
+        if output[f"output{kind}Key"] in declared and (required or definition is None):
+            raise MissingInputError(f"its input {name!r} was not made by {output['producerTask']!r}")
+        return
+    if "dag" in component:  # likewise; who needs it inside will say so
+        return
+    outer = source[f"componentInput{kind}"]
+    if outer not in scope.declared.get(f"{kind.lower()}s", {}):
+        raise BackendError(
+            f"The compiled pipeline does not hand {name!r} down to this step.",
+            "KFP's compiler forgets the item of an outer loop in an f-string: give the item to the step as it is.",
+        )
+    if required:
+        raise BackendError(
+            f"The step needs {name!r}, and the pipeline was started without {outer!r}.",
+            f"Start it with {outer}=…, or give {name!r} a default.",
+        )
 
 
 def _select(value: Json, selector: str) -> Json:

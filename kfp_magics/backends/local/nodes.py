@@ -38,12 +38,14 @@ class Scope:
     Attributes:
         prefix: Id of the group with a slash behind, or nothing at the top.
         inputs: What the DAG was given.
+        declared: The inputs that its component declares.
         done: Task → how it ended, once it has.
         outputs: Task → the outputs that its component declares.
     """
 
     prefix: str
     inputs: Values
+    declared: Mapping[str, Json]
     done: Mapping[str, Future[Result]]
     outputs: Mapping[str, Mapping[str, Json]]
 

@@ -2,6 +2,7 @@
 
 One pass, so that a value which happens to look like a placeholder (what a step printed, what a user typed) is never
 read as one. kfp.local's own resolver substitutes again and again and reads its configuration from class attributes.
+What is no placeholder of KFP's (``{{$.State}}`` in a template of docker's or helm's) is left as it is.
 """
 
 from __future__ import annotations
@@ -10,8 +11,6 @@ import json
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
-
-from kfp_magics.errors import BackendError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -40,9 +39,6 @@ def resolve_text(template: str, executor_input: Mapping[str, Json], constants: C
         template: Text from the IR.
         executor_input: KFP's ExecutorInput message as JSON.
         constants: The placeholders without a key.
-
-    Raises:
-        BackendError: A placeholder is not one that KFP knows.
     """
 
     def value(match: re.Match[str]) -> str:
@@ -51,7 +47,10 @@ def resolve_text(template: str, executor_input: Mapping[str, Json], constants: C
             return json.dumps(executor_input)
         if inner in constants.names:
             return constants.names[inner]
-        found = _look_up(inner, executor_input)
+        try:
+            found = _look_up(inner, executor_input)
+        except LookupError:
+            return match[0]
         return found if isinstance(found, str) else json.dumps(found)
 
     return _PLACEHOLDER.sub(value, template)
@@ -93,11 +92,11 @@ def _look_up(inner: str, executor_input: Mapping[str, Json]) -> Json:
         case ["outputs", "parameters", name, "output_file"]:
             return executor_input["outputs"]["parameters"][name]["outputFile"]
         case ["inputs" | "outputs" as side, "artifacts", name, *rest]:
-            return _artifact(executor_input[side].get("artifacts", {}).get(name), rest, inner)
-    raise BackendError(f"The placeholder {{{{${inner}}}}} is not known here.", "Look for a misspelling in the step.")
+            return _artifact(executor_input[side].get("artifacts", {}).get(name), rest)
+    raise LookupError(inner)
 
 
-def _artifact(value: Json, rest: list[str], inner: str) -> Json:
+def _artifact(value: Json, rest: list[str]) -> Json:
     if not value or not value.get("artifacts"):
         return None
     artifact = value["artifacts"][0]
@@ -108,7 +107,7 @@ def _artifact(value: Json, rest: list[str], inner: str) -> Json:
             return artifact.get("metadata", {})
         case ["metadata", key]:
             return artifact.get("metadata", {}).get(key)
-    raise BackendError(f"The placeholder {{{{${inner}}}}} is not known here.", "Look for a misspelling in the step.")
+    raise LookupError(rest)
 
 
 def _expand(template: str, provided: set[str]) -> list[str]:

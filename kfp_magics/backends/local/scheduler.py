@@ -67,6 +67,7 @@ class Scheduler:
         scope = Scope(
             prefix=prefix,
             inputs=inputs,
+            declared=component.get("inputDefinitions", {}),
             done={key: loop.create_future() for key in tasks},
             outputs={key: self._ir.component(spec).get("outputDefinitions", {}) for key, spec in tasks.items()},
         )
@@ -211,7 +212,7 @@ def _iterations(spec: Mapping[str, Json], given: Values) -> Iterator[Values]:
         return
     iterator = spec["parameterIterator"]
     items = iterator["items"]
-    values = json.loads(items["raw"]) if "raw" in items else given.parameters[items["inputParameter"]]
+    values = json.loads(items["raw"]) if "raw" in items else given.parameters.get(items["inputParameter"])
     if isinstance(values, str):
         values = json.loads(values)
     if not isinstance(values, list):

@@ -14,7 +14,8 @@ from kfp_magics.backends.local.cache import Cache, key
 from kfp_magics.backends.local.executor import Launch, Outcome
 from kfp_magics.backends.local.nodes import Result
 from kfp_magics.backends.local.placeholders import Constants, resolve_command, resolve_json, resolve_text
-from kfp_magics.backends.local.values import Values, as_artifacts, executor_input, outputs_of, read_outputs
+from kfp_magics.backends.local.recipe import recognise
+from kfp_magics.backends.local.values import Values, as_artifacts, executor_input, outputs_of, read_outputs, whole
 from kfp_magics.errors import KfpMagicsError
 from kfp_magics.ir import look_up
 from kfp_magics.model import Failure, State
@@ -177,7 +178,7 @@ class StepRunner:
             "name": name,
             "type": importer.get("typeSchema", definition.get("artifactType", {})),
             "uri": str(place).removeprefix("file://"),
-            "metadata": resolve_json(importer.get("metadata", {}), message, constants),
+            "metadata": whole(resolve_json(importer.get("metadata", {}), message, constants)),
         }
         return self._succeed(node, inputs, Values(artifacts={name: [artifact]}))
 
@@ -221,12 +222,16 @@ class StepRunner:
     def _launch(self, work: _Work, number: int, folder: Path, message: dict[str, Any]) -> Launch:
         task = self._journal.tasks[work.node.id]
         constants = self.constants(work.node.id)
+        command, args = work.container.get("command", ()), work.container.get("args", ())
+        # The text of a Python step is no template: what looks like a placeholder in it stands in a string of its own.
+        module = command[-1:] if recognise(command, args) is not None else ()
+        template = command[: len(command) - len(module)]
         return Launch(
             task_id=work.node.id,
             attempt=number,
             image=work.container.get("image", ""),
-            command=resolve_command(work.container.get("command", ()), message, constants),
-            args=resolve_command(work.container.get("args", ()), message, constants),
+            command=(*resolve_command(template, message, constants), *module),
+            args=resolve_command(args, message, constants),
             executor_input=message,
             env=work.env,
             folder=folder,

@@ -31,6 +31,7 @@ _WORDS = {
     "LIST": "list",
     "STRUCT": "dict",
 }
+_EXPONENT = 1e21  # from here on KFP's launcher writes whole numbers with an exponent, and JSON reads those as floats
 
 
 @dataclass(kw_only=True, slots=True)
@@ -47,7 +48,10 @@ class Values:
 
 
 def typed(value: Json, declared: str, name: str) -> Json:
-    """Gives a value its declared type; KFP's messages know only one kind of number.
+    """Gives a value its declared type.
+
+    KFP's messages know only one kind of number, and its launcher writes whole ones without a point. So a whole number
+    in a list or a dict is an int, here as on a cluster; the compiler's YAML says 1.0 for the 1 that a person wrote.
 
     Args:
         value: The value.
@@ -73,7 +77,16 @@ def typed(value: Json, declared: str, name: str) -> Json:
             f"The parameter {name!r} wants {_WORDS[declared]}, and {json.dumps(value, default=str)[:80]} is none.",
             f"Give a value of type {_WORDS[declared]}.",
         )
-    return value
+    return whole(value) if declared in {"LIST", "STRUCT"} else value
+
+
+def whole(value: Json) -> Json:
+    """Turns whole numbers into int throughout a value."""
+    if isinstance(value, float):
+        return int(value) if value.is_integer() and abs(value) < _EXPONENT else value
+    if isinstance(value, list):
+        return [whole(item) for item in value]
+    return {key: whole(item) for key, item in value.items()} if isinstance(value, dict) else value
 
 
 def _read(text: str, declared: str, name: str) -> Json:

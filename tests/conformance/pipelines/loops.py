@@ -151,7 +151,7 @@ def collected_artifacts(word: str) -> list:
 def collected_artifacts_nested() -> list:
     with dsl.ParallelFor(["a", "b"]) as outer:
         with dsl.ParallelFor([1, 2]) as inner:
-            made = write(text=f"{outer}{inner}")
+            made = write(text=label(name=outer, size=inner).output)
     return read_all(data=dsl.Collected(made.outputs["out"])).output
 
 
@@ -190,10 +190,10 @@ def condition_in_loop_in_condition(go: bool, word: str, path: str):
         with dsl.ParallelFor(["yes", "no", "maybe"], parallelism=1) as one:
             said = echo(text=one)
             with dsl.If(said.output == word):
-                append(path=path, text=f"{one}!")
+                append(path=path, text=one)
             with dsl.Else():
                 with dsl.ParallelFor([1, 2], parallelism=1) as inner:
-                    append(path=path, text=f"{one}{inner},")
+                    append(path=path, text=label(name=one, size=inner).output)
 
 
 @dsl.pipeline(name="one-of-in-loop")
@@ -281,10 +281,11 @@ CASES = (
         outputs={"Output": ["W X", "W Y"]},
         peer=True,
     ),
+    # No peer: kfp.local fails with an AttributeError over lists of lists of artifacts.
     Case(
         name="collected-artifacts-nested",
         pipeline=collected_artifacts_nested,
-        outputs={"Output": ["a1", "a2", "b1", "b2"]},
+        outputs={"Output": ["a=2", "a=3", "b=2", "b=3"]},
     ),
     Case(name="collected-as-output", pipeline=collected_as_output, outputs={"Output": [3, 1, 2]}, peer=True),
     Case(
@@ -304,7 +305,8 @@ CASES = (
         name="condition-in-loop-in-condition",
         pipeline=condition_in_loop_in_condition,
         arguments={"go": True, "word": "no", "path": f"{SCRATCH}/found"},
-        files={"found": "yes1,yes2,no!maybe1,maybe2,"},
+        files={"found": "yes=2yes=3nomaybe=2maybe=3"},
+        peer=True,
     ),
     Case(
         name="condition-in-loop-in-false-condition",
@@ -326,12 +328,12 @@ CASES = (
         states={"for-loop-2": "failed", "for-loop-2/0": "succeeded", "for-loop-2/1": "failed", "join": "skipped"},
         fails=True,
     ),
+    # No peer: kfp.local hands the item of the loop to every whole number that comes from outside, and says -2 and -4.
     Case(
         name="loop-with-outer-values",
         pipeline=loop_with_outer_values,
         arguments={"prefix": "-"},
         outputs={"Output": "-6shared -7shared"},
-        peer=True,
     ),
     Case(name="loop-whole-dict", pipeline=loop_whole_dict, outputs={"Output": "21 30"}, peer=True),
 )
