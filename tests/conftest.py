@@ -8,6 +8,8 @@ import pytest
 
 from kfp_magics.settings import Settings
 
+pytest_plugins = ["tests.images.containers"]
+
 
 @pytest.fixture(autouse=True)
 def _own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,259 @@
+"""Real containers for tests: a base image of our own, and a podman that shares nothing with anybody else's.
+
+No image can be pulled where the tests run, so the base is made by debootstrap, once per machine, and every registry of
+a test gets it by `push_base`.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import os
+import platform
+import re
+import shutil
+import subprocess
+import tarfile
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+import pytest
+from filelock import FileLock
+
+from tests.conftest import requires
+
+_SUITE = "bookworm"
+_PACKAGES = ("python3",)
+_FORMAT = "1"  # one more when what is made below changes
+_UNWANTED = ("var/cache/apt", "var/lib/apt/lists", "usr/share/doc", "usr/share/locale", "usr/share/man", "var/log")
+_ARCHITECTURE = {"x86_64": "amd64", "aarch64": "arm64", "arm64": "arm64"}.get(platform.machine(), platform.machine())
+
+PLATFORM = f"linux/{_ARCHITECTURE}"
+"""What the base image, and so every container here, runs on."""
+
+
+def cache_folder() -> Path:
+    """Where what is made once per machine is kept; outside the tree, shared by all worktrees."""
+    folder = Path(os.environ.get("KFP_MAGICS_TEST_CACHE") or platformdirs.user_cache_path("kfp-magics-tests"))
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def base_layout() -> Path:
+    """An OCI layout folder with one image, ``base``: Debian with Python, a shell and little else."""
+    debootstrap = requires("debootstrap")
+    if os.geteuid() != 0:
+        _lacking("debootstrap needs to be root: run the tests of containers as root")
+    recipe = hashlib.sha256(" ".join((_SUITE, *_PACKAGES, *_UNWANTED, _ARCHITECTURE, _FORMAT)).encode()).hexdigest()
+    place = cache_folder() / f"base-{recipe[:12]}"
+    with FileLock(f"{place}.lock"):
+        if not place.exists():
+            with tempfile.TemporaryDirectory(prefix="debootstrap-", dir=cache_folder()) as scratch:
+                root, draft = Path(scratch, "root"), Path(scratch, "layout")
+                _install(debootstrap, root)
+                _write_layout(root, draft)
+                draft.rename(place)
+    return place
+
+
+def _lacking(message: str) -> None:
+    if os.environ.get("CI"):
+        pytest.fail(message)
+    pytest.skip(message)
+
+
+def _install(debootstrap: str, root: Path) -> None:
+    command = [debootstrap, "--variant=minbase", f"--include={','.join(_PACKAGES)}", _SUITE, str(root)]
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, env=os.environ | {"DPKG_FORCE": "unsafe-io"}
+    )
+    assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
+    for name in _UNWANTED:
+        for entry in (root / name).iterdir():
+            shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
+    for name in ("etc/resolv.conf", "etc/hostname", "etc/machine-id"):
+        (root / name).unlink(missing_ok=True)
+
+
+def _write_layout(root: Path, layout: Path) -> None:
+    blobs = layout / "blobs" / "sha256"
+    blobs.mkdir(parents=True)
+    archive = layout / "layer.tar"
+    with tarfile.open(archive, "w", format=tarfile.GNU_FORMAT) as tar:
+        tar.add(root, arcname=".")
+    packed = layout / "layer.tar.gz"
+    with archive.open("rb") as source, gzip.GzipFile(packed, "wb", compresslevel=1, mtime=0) as target:
+        shutil.copyfileobj(source, target, 1 << 20)
+    with archive.open("rb") as file:
+        content = hashlib.file_digest(file, "sha256").hexdigest()
+    archive.unlink()
+    with packed.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    size = packed.stat().st_size
+    packed.rename(blobs / digest)
+    config = {
+        "architecture": _ARCHITECTURE,
+        "os": "linux",
+        "created": "2024-01-01T00:00:00Z",
+        "config": {
+            "Env": [
+                "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+                "LANG=C.UTF-8",
+                f"PYTHON_VERSION={_python_version(root)}",
+            ],
+            "Cmd": ["python3"],
+        },
+        "rootfs": {"type": "layers", "diff_ids": [f"sha256:{content}"]},
+        "history": [{"created": "2024-01-01T00:00:00Z", "created_by": "debootstrap"}],
+    }
+    layer = {"mediaType": "application/vnd.oci.image.layer.v1.tar+gzip", "digest": f"sha256:{digest}", "size": size}
+    manifest = {
+        "schemaVersion": 2,
+        "mediaType": "application/vnd.oci.image.manifest.v1+json",
+        "config": {"mediaType": "application/vnd.oci.image.config.v1+json", **_blob(blobs, config)},
+        "layers": [layer],
+    }
+    index = {
+        "schemaVersion": 2,
+        "manifests": [
+            {
+                "mediaType": manifest["mediaType"],
+                **_blob(blobs, manifest),
+                "platform": {"architecture": _ARCHITECTURE, "os": "linux"},
+                "annotations": {"org.opencontainers.image.ref.name": "base"},
+            }
+        ],
+    }
+    (layout / "index.json").write_text(json.dumps(index))
+    (layout / "oci-layout").write_text('{"imageLayoutVersion": "1.0.0"}')
+
+
+def _blob(blobs: Path, value: Any) -> dict[str, Any]:
+    content = json.dumps(value).encode()
+    digest = hashlib.sha256(content).hexdigest()
+    (blobs / digest).write_bytes(content)
+    return {"digest": f"sha256:{digest}", "size": len(content)}
+
+
+def _python_version(root: Path) -> str:
+    status = (root / "var/lib/dpkg/status").read_text(encoding="utf-8")
+    found = re.search(r"^Package: python3\n(?:.+\n)*?Version: (\d+\.\d+\.\d+)", status, re.MULTILINE)
+    assert found is not None
+    return found[1]
+
+
+def push_base(registry: str, repository: str = "base/python", tag: str = "3.11") -> str:
+    """Puts the base image into a registry.
+
+    Args:
+        registry: Host and port on loopback, without a scheme.
+        repository: Its name there.
+        tag: Its tag there.
+
+    Returns:
+        The image by digest: ``127.0.0.1:5000/base/python@sha256:…``.
+    """
+    skopeo = requires("skopeo")
+    target = f"{registry}/{repository}"
+    with tempfile.NamedTemporaryFile("r") as digest:
+        command = [skopeo, "copy", "--quiet", "--dest-tls-verify=false", "--digestfile", digest.name]
+        _checked([*command, f"oci:{base_layout()}:base", f"docker://{target}:{tag}"])
+        return f"{target}@{digest.read().strip()}"
+
+
+def skopeo_inspect(reference: str, *options: str) -> Any:
+    """What skopeo, which is none of ours, reads about an image in a registry on loopback.
+
+    Args:
+        reference: With a tag or a digest, without ``docker://``.
+        options: Such as ``--config`` (its configuration) or ``--raw`` (its manifest as stored).
+    """
+    command = [requires("skopeo"), "inspect", "--tls-verify=false", *options, f"docker://{reference}"]
+    return json.loads(_checked(command))
+
+
+def _checked(command: list[str], environment: dict[str, str] | None = None) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout[-2000:]}{done.stderr[-3000:]}"
+    return done.stdout
+
+
+class Podman:
+    """podman and buildah with storage of their own.
+
+    Args:
+        folder: Where everything of theirs is; short, because sockets lie in it.
+
+    Attributes:
+        environment: Variables that send podman and buildah to that storage: for whoever calls them himself.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._program = requires("podman")
+        requires("runc")
+        (folder / "storage.conf").write_text(
+            f'[storage]\ndriver = "overlay"\ngraphroot = "{folder}/root"\nrunroot = "{folder}/run"\n'
+        )
+        (folder / "registries.conf").write_text("unqualified-search-registries = []\n")
+        (folder / "containers.conf").write_text(
+            "[containers]\n"
+            'default_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]\n'
+            'cgroups = "enabled"\n'
+            'netns = "host"\n'
+            "[engine]\n"
+            'cgroup_manager = "cgroupfs"\n'
+            'events_logger = "file"\n'
+            'runtime = "runc"\n'
+            'lock_type = "file"\n'  # locks in shared memory are everybody's
+            f'tmp_dir = "{folder}/tmp"\n'
+        )
+        self.environment = {
+            "CONTAINERS_CONF": str(folder / "containers.conf"),
+            "CONTAINERS_STORAGE_CONF": str(folder / "storage.conf"),
+            "CONTAINERS_REGISTRIES_CONF": str(folder / "registries.conf"),
+        }
+
+    def __call__(self, *words: str) -> str:
+        """Calls podman and gives what it printed; fails with what it complained about."""
+        return _checked([self._program, *words], os.environ | self.environment)
+
+    def run(self, image: str, *command: str, options: tuple[str, ...] = ()) -> str:
+        """Runs a command in a new container of an image, pulled from a registry on loopback when it is not here."""
+        return self("run", "--rm", "--quiet", "--tls-verify=false", *options, image, *command)
+
+    def close(self) -> None:
+        """Ends its containers and removes its storage."""
+        self("rm", "--all", "--force", "--time", "0")
+        mounts = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]
+        for mount in reversed(mounts):
+            if mount.startswith(f"{self.folder}/"):
+                subprocess.run(["umount", "--lazy", mount], check=False, capture_output=True)
+        shutil.rmtree(self.folder)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The first test that needs the base image waits until it is made."""
+    for item in items:
+        if "podman" in getattr(item, "fixturenames", ()) and item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(600))
+
+
+@pytest.fixture(scope="session")
+def podman_storage() -> Iterator[Podman]:
+    """One podman for the whole session of a worker; what it pulled or built is there for every test."""
+    made = Podman(Path(tempfile.mkdtemp(prefix="kfpm-", dir="/tmp")))
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def podman(podman_storage: Podman, monkeypatch: pytest.MonkeyPatch) -> Podman:
+    """podman with storage of its own; whatever the test starts uses the same."""
+    for name, value in podman_storage.environment.items():
+        monkeypatch.setenv(name, value)
+    return podman_storage
