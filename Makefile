@@ -60,7 +60,7 @@ test-typescript: test-env widget
 
 test: system lint types test-typescript test-python test-notebooks
 
-bench: test-env
+bench: test-env widget
 	$(BIN)/python -m benchmarks --write
 
 clean:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 from IPython.core.magic import cell_magic, line_cell_magic, line_magic, magics_class
 from IPython.core.magic_arguments import argument, magic_arguments
 
-from kfp_magics.cells.options import CellOptions
 from kfp_magics.errors import DefinitionError
 from kfp_magics.magics.arguments import pod_arguments
 from kfp_magics.magics.shell import KfpMagics, parse
@@ -15,6 +14,7 @@ from kfp_magics.magics.shell import KfpMagics, parse
 if TYPE_CHECKING:
     from argparse import Namespace
 
+    from kfp_magics.cells.options import CellOptions
     from kfp_magics.widgets.cards import CompiledCard, StepCard
     from kfp_magics.widgets.pipeline import PipelineView
 
@@ -80,6 +80,8 @@ class AuthorMagics(KfpMagics):
 
 
 def _cell_options(words: Namespace) -> CellOptions:
+    from kfp_magics.cells.options import CellOptions  # noqa: PLC0415  (what reads cells costs as much as the rest)
+
     values: dict[str, Any] = vars(words).copy()
     if values["context"] and values["notebook"]:
         raise DefinitionError("A step is a --context or a --notebook, not both.", "Leave one of them out.")

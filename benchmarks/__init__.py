@@ -1,0 +1,1 @@
+"""How fast kfp-magics is beside its peers: ``python -m benchmarks [SECTION …] [--write]``."""
