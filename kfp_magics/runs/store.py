@@ -7,15 +7,14 @@ Only a higher attempt (a retry) opens a run again.
 from __future__ import annotations
 
 import json
-import os
 import sqlite3
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, TypeAlias
 
-from kfp_magics.errors import NotFoundError, StoreError, did_you_mean
+from kfp_magics.errors import NotFoundError, did_you_mean
 from kfp_magics.model import Run, State, Task
-from kfp_magics.runs.filesystem import supports_wal
+from kfp_magics.runs import database
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
@@ -24,32 +23,7 @@ if TYPE_CHECKING:
     from kfp_magics.model import Json
 
 _Runs: TypeAlias = list[Run]  # inside the class `list` is a method
-_APPLICATION_ID = 0x6B66706D  # "kfpm"
-_MIGRATIONS: tuple[tuple[str, ...], ...] = (
-    (
-        """CREATE TABLE runs (
-            id TEXT PRIMARY KEY, attempt INTEGER NOT NULL, state TEXT NOT NULL, final INTEGER NOT NULL,
-            created REAL NOT NULL, name TEXT NOT NULL, kind TEXT NOT NULL, pipeline TEXT NOT NULL,
-            experiment TEXT NOT NULL, notebook TEXT NOT NULL, body TEXT NOT NULL) WITHOUT ROWID""",
-        "CREATE INDEX runs_by_time ON runs (created DESC, id DESC)",
-        "CREATE INDEX runs_unfinished ON runs (final) WHERE final = 0",
-        """CREATE TABLE tasks (
-            run_id TEXT NOT NULL, id TEXT NOT NULL, position INTEGER NOT NULL, attempt INTEGER NOT NULL,
-            final INTEGER NOT NULL, body TEXT NOT NULL, PRIMARY KEY (run_id, id)) WITHOUT ROWID""",
-        "CREATE TABLE change (number INTEGER NOT NULL)",
-        "INSERT INTO change VALUES (0)",
-    ),
-)
-_SAVE_RUN = """INSERT INTO runs VALUES (:id, :attempt, :state, :final, :created, :name, :kind, :pipeline, :experiment,
-        :notebook, :body)
-    ON CONFLICT (id) DO UPDATE SET attempt = excluded.attempt, state = excluded.state, final = excluded.final,
-        created = excluded.created, name = excluded.name, kind = excluded.kind, pipeline = excluded.pipeline,
-        experiment = excluded.experiment, notebook = excluded.notebook, body = excluded.body
-    WHERE excluded.attempt > runs.attempt OR (excluded.attempt = runs.attempt AND runs.final = 0)"""
-_SAVE_TASK = """INSERT INTO tasks VALUES (:run_id, :id,
-        (SELECT coalesce(max(position), 0) + 1 FROM tasks WHERE run_id = :run_id), :attempt, :final, :body)
-    ON CONFLICT (run_id, id) DO UPDATE SET attempt = excluded.attempt, final = excluded.final, body = excluded.body
-    WHERE excluded.attempt > tasks.attempt OR (excluded.attempt = tasks.attempt AND tasks.final = 0)"""
+_DELETED_KEPT = 1000  # revisions for which a deleted run is remembered, so that whoever watches hears of it
 
 
 class Store:
@@ -79,9 +53,11 @@ class Store:
         Raises:
             StoreError: The store cannot be written.
         """
-        with self._transaction() as connection:
-            connection.execute(_SAVE_RUN, _run_row(run))
-            self._put_tasks(connection, run.id, run.attempt, run.tasks)
+        with self._transaction() as (connection, revision):
+            if connection.execute("SELECT 1 FROM deleted WHERE id = ?", (run.id,)).fetchone():
+                raise NotFoundError(f"The run {run.id!r} was deleted.")
+            connection.execute(database.SAVE_RUN, database.run_row(run, revision))
+            self._put_tasks(connection, run.id, run.attempt, run.tasks, revision)
             return self._load(connection, run.id)
 
     def save_tasks(self, run_id: str, tasks: Iterable[Task], *, attempt: int = 0) -> None:
@@ -95,31 +71,26 @@ class Store:
         Raises:
             NotFoundError: There is no such run.
         """
-        with self._transaction() as connection:
+        with self._transaction() as (connection, revision):
             row = connection.execute("SELECT attempt FROM runs WHERE id = ?", (run_id,)).fetchone()
             if row is None:
                 raise NotFoundError(f"There is no run {run_id!r}.")
             if not attempt or attempt == row[0]:
-                self._put_tasks(connection, run_id, row[0], tasks)
+                self._put_tasks(connection, run_id, row[0], tasks, revision)
 
     @staticmethod
-    def _put_tasks(connection: sqlite3.Connection, run_id: str, attempt: int, tasks: Iterable[Task]) -> None:
+    def _put_tasks(
+        connection: sqlite3.Connection, run_id: str, attempt: int, tasks: Iterable[Task], revision: int
+    ) -> None:
         stored = connection.execute("SELECT attempt FROM runs WHERE id = ?", (run_id,)).fetchone()[0]
         if attempt < stored:
             return
+        before = connection.total_changes
         connection.executemany(
-            _SAVE_TASK,
-            [
-                {
-                    "run_id": run_id,
-                    "id": task.id,
-                    "attempt": attempt,
-                    "final": task.state.final,
-                    "body": _dump(task.to_json()),
-                }
-                for task in tasks
-            ],
+            database.SAVE_TASK, [database.task_row(task, run_id, attempt, revision) for task in tasks]
         )
+        if connection.total_changes > before:
+            connection.execute("UPDATE runs SET revision = ? WHERE id = ?", (revision, run_id))
 
     def get(self, run_id: str) -> Run:
         """Reads a run with its tasks, in the order in which they first appeared.
@@ -127,18 +98,24 @@ class Store:
         Raises:
             NotFoundError: There is no such run.
         """
-        return self._load(self._connection(), run_id)
+        with self.reading() as connection:
+            return self._load(connection, run_id)
 
-    def _load(self, connection: sqlite3.Connection, run_id: str) -> Run:
-        with _translated(self.path):
-            row = connection.execute("SELECT body FROM runs WHERE id = ?", (run_id,)).fetchone()
-            if row is None:
-                known = [one for (one,) in connection.execute("SELECT id FROM runs ORDER BY created DESC LIMIT 200")]
-                raise NotFoundError(f"There is no run {run_id!r}.", did_you_mean(run_id, known))
-            tasks = connection.execute("SELECT body FROM tasks WHERE run_id = ? ORDER BY position", (run_id,))
-            body = json.loads(row[0])
-            body["tasks"] = [json.loads(task) for (task,) in tasks]
+    @staticmethod
+    def _load(connection: sqlite3.Connection, run_id: str) -> Run:
+        Store.must_exist(connection, run_id)
+        row = connection.execute("SELECT body FROM runs WHERE id = ?", (run_id,)).fetchone()
+        tasks = connection.execute("SELECT body FROM tasks WHERE run_id = ? ORDER BY number", (run_id,))
+        body = json.loads(row[0])
+        body["tasks"] = [json.loads(task) for (task,) in tasks]
         return Run.from_json(body)
+
+    @staticmethod
+    def must_exist(connection: sqlite3.Connection, run_id: str) -> None:
+        """Complains about a run that is not there, and names those that it may mean."""
+        if connection.execute("SELECT 1 FROM runs WHERE id = ?", (run_id,)).fetchone() is None:
+            known = [one for (one,) in connection.execute("SELECT id FROM runs ORDER BY born DESC LIMIT 200")]
+            raise NotFoundError(f"There is no run {run_id!r}.", did_you_mean(run_id, known))
 
     def find(self, text: str = "") -> Run:
         """Finds a run by what a person types.
@@ -150,22 +127,21 @@ class Store:
         Raises:
             NotFoundError: There is none, or several ids start so.
         """
-        connection = self._connection()
         back = -int(text) if text.startswith("-") and text[1:].isdigit() else 1 if text in {"", "last"} else 0
-        with _translated(self.path):
+        with self.reading() as connection:
             if back:
                 found = connection.execute(
-                    "SELECT id FROM runs ORDER BY created DESC, id DESC LIMIT 1 OFFSET ?", (back - 1,)
+                    "SELECT id FROM runs ORDER BY born DESC LIMIT 1 OFFSET ?", (back - 1,)
                 ).fetchall()
                 if not found:
                     raise NotFoundError("There is no such run yet.", "%kfp_run PIPELINE starts one.")
-                return self.get(found[0][0])
+                return self._load(connection, found[0][0])
             found = (
                 connection.execute(
-                    "SELECT id FROM runs WHERE id = :t OR name = :t ORDER BY created DESC LIMIT 1", {"t": text}
+                    "SELECT id FROM runs WHERE id = :t OR name = :t ORDER BY born DESC LIMIT 1", {"t": text}
                 ).fetchall()
                 or connection.execute(
-                    "SELECT id FROM runs WHERE substr(id, 1, :n) = :t ORDER BY created DESC LIMIT 9",
+                    "SELECT id FROM runs WHERE substr(id, 1, :n) = :t ORDER BY born DESC LIMIT 9",
                     {"t": text, "n": len(text)},
                 ).fetchall()
             )
@@ -185,6 +161,7 @@ class Store:
         experiment: str = "",
         notebook: str = "",
         kind: str = "",
+        archived: bool = False,
     ) -> _Runs:
         """Lists runs without their tasks, newest first.
 
@@ -197,39 +174,57 @@ class Store:
             experiment: Only this experiment.
             notebook: Only this notebook.
             kind: Only this kind.
+            archived: Also those that were put away.
         """
         exact = {"pipeline": pipeline, "experiment": experiment, "notebook": notebook, "kind": kind}
         conditions = [f"{column} = :{column}" for column, value in exact.items() if value]
         values: dict[str, Json] = {**exact, "limit": limit, "offset": offset}
+        if not archived:
+            conditions.append("archived = 0")
         if search:
-            conditions.append("instr(lower(name || ' ' || pipeline || ' ' || id), lower(:search))")
-            values["search"] = search
+            conditions.append("instr(words, :search)")
+            values["search"] = database.clean(search).casefold()
         if states:
             conditions.append(f"state IN ({', '.join(f':state{n}' for n in range(len(states)))})")
             values |= {f"state{n}": str(state) for n, state in enumerate(states)}
         where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
-        query = f"SELECT body FROM runs {where} ORDER BY created DESC, id DESC LIMIT :limit OFFSET :offset"  # noqa: S608  (only our own words)
-        with _translated(self.path):
-            rows = self._connection().execute(query, values).fetchall()
+        query = f"SELECT body FROM runs {where} ORDER BY born DESC LIMIT :limit OFFSET :offset"  # noqa: S608  (only our own words)
+        with self.reading() as connection:
+            rows = connection.execute(query, values).fetchall()
         return [Run.from_json(json.loads(body)) for (body,) in rows]
 
     def unfinished(self) -> _Runs:
         """Lists the runs that have not ended, without their tasks."""
-        with _translated(self.path):
-            rows = self._connection().execute("SELECT body FROM runs WHERE final = 0").fetchall()
+        with self.reading() as connection:
+            rows = connection.execute("SELECT body FROM runs WHERE final = 0 ORDER BY born").fetchall()
         return [Run.from_json(json.loads(body)) for (body,) in rows]
 
     def change(self) -> int:
-        """A number that grows with every write of any process; cheap to ask for."""
-        with _translated(self.path):
-            number: int = self._connection().execute("SELECT number FROM change").fetchone()[0]
+        """A number that grows with every change that any process writes; cheap to ask for."""
+        with self.reading() as connection:
+            number: int = connection.execute("SELECT number FROM change").fetchone()[0]
         return number
 
+    def archive(self, run_id: str, *, archived: bool = True) -> None:
+        """Takes a run out of the usual list, or puts it back.
+
+        Raises:
+            NotFoundError: There is no such run.
+        """
+        with self._transaction() as (connection, revision):
+            self.must_exist(connection, run_id)
+            connection.execute(
+                "UPDATE runs SET archived = :archived, revision = :revision WHERE id = :id AND archived <> :archived",
+                {"archived": archived, "revision": revision, "id": run_id},
+            )
+
     def delete(self, run_id: str) -> None:
-        """Forgets a run and its tasks; its folder is left alone."""
-        with self._transaction() as connection:
-            connection.execute("DELETE FROM tasks WHERE run_id = ?", (run_id,))
-            connection.execute("DELETE FROM runs WHERE id = ?", (run_id,))
+        """Forgets a run and its tasks for good; its folder is left alone."""
+        with self._transaction() as (connection, revision):
+            if connection.execute("DELETE FROM runs WHERE id = ?", (run_id,)).rowcount:
+                connection.execute("DELETE FROM tasks WHERE run_id = ?", (run_id,))
+                connection.execute("INSERT INTO deleted VALUES (?, ?)", (run_id, revision))
+                connection.execute("DELETE FROM deleted WHERE revision < ?", (revision - _DELETED_KEPT,))
 
     def close(self) -> None:
         """Closes the connections of all threads."""
@@ -240,106 +235,73 @@ class Store:
             self._local = threading.local()
 
     @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        connection = self._connection()
-        with _translated(self.path):
-            connection.execute("BEGIN IMMEDIATE")
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """Gives a connection that sees the store as it stands at one moment.
+
+        Raises:
+            StoreError: The store cannot be read.
+        """
+        with self._using() as connection:
+            connection.execute("BEGIN")
             try:
                 yield connection
-                connection.execute("UPDATE change SET number = number + 1")
+            finally:
+                if connection.in_transaction:  # SQLite itself ends one that meets a damaged file
+                    connection.execute("COMMIT")
+
+    @contextmanager
+    def _transaction(self) -> Iterator[tuple[sqlite3.Connection, int]]:
+        """Gives a connection that may write, and the revision of what it writes."""
+        with self._using() as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                revision = connection.execute("SELECT number FROM change").fetchone()[0] + 1
+                before = connection.total_changes
+                yield connection, revision
+                if connection.total_changes > before:
+                    connection.execute("UPDATE change SET number = ?", (revision,))
             except BaseException:
-                connection.execute("ROLLBACK")
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
                 raise
             connection.execute("COMMIT")
 
+    @contextmanager
+    def _using(self) -> Iterator[sqlite3.Connection]:
+        """Gives this thread's connection; one that has seen a damaged file is not used again."""
+        with database.translated(self.path):
+            connection = self._connection()
+            try:
+                yield connection
+            except sqlite3.Error as error:
+                if not database.is_busy(error):
+                    self._drop()
+                raise
+
     def _connection(self) -> sqlite3.Connection:
-        connection = getattr(self._local, "connection", None)
+        connection, opened = getattr(self._local, "connection", (None, None))
+        if connection is not None and opened != _identity(self.path):  # the file was removed, or another put there
+            self._drop()
+            connection = None
         if connection is None:
-            with _translated(self.path), self._guard:
-                connection = _open(self.path, self._patience)
+            with self._guard:
+                connection = database.connect(self.path, self._patience)
                 self._opened.append(connection)
-            self._local.connection = connection
+            self._local.connection = connection, _identity(self.path)
         assert isinstance(connection, sqlite3.Connection)
         return connection
 
-
-def _open(path: Path, patience: float) -> sqlite3.Connection:
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    if not path.exists():
-        os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))
-    # Transactions are begun by hand; `close` may be called from another thread than the one that opened.
-    connection = sqlite3.connect(path, timeout=patience, isolation_level=None, check_same_thread=False)
-    try:
-        _prepare(connection, path)
-    except BaseException:
+    def _drop(self) -> None:
+        connection, _ = self._local.connection
+        del self._local.connection
+        with self._guard, suppress(ValueError):
+            self._opened.remove(connection)
         connection.close()
-        raise
-    return connection
 
 
-def _prepare(connection: sqlite3.Connection, path: Path) -> None:
-    version = _version(connection, path)
-    if version < len(_MIGRATIONS):
-        connection.execute("BEGIN IMMEDIATE")
-        for statements in _MIGRATIONS[_version(connection, path) :]:  # another process may have been first
-            for statement in statements:
-                connection.execute(statement)
-        connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
-        connection.execute(f"PRAGMA user_version = {len(_MIGRATIONS)}")
-        connection.execute("COMMIT")
-    connection.execute(f"PRAGMA journal_mode = {'WAL' if supports_wal(path) else 'DELETE'}")
-    connection.execute("PRAGMA synchronous = NORMAL")
-
-
-def _version(connection: sqlite3.Connection, path: Path) -> int:
-    application = connection.execute("PRAGMA application_id").fetchone()[0]
-    version: int = connection.execute("PRAGMA user_version").fetchone()[0]
-    tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-    if application != _APPLICATION_ID and (tables or version):
-        raise StoreError(f"The file {str(path)!r} is a database of something else.", _ELSEWHERE)
-    if version > len(_MIGRATIONS):
-        raise StoreError(
-            f"The store {str(path)!r} was written by a newer kfp-magics.",
-            "Upgrade: pip install --upgrade kfp-magics. The file was left as it is.",
-        )
-    return version
-
-
-_ELSEWHERE = "It was left as it is. Move it away, or set KFP_MAGICS_HOME to another folder."
-
-
-@contextmanager
-def _translated(path: Path) -> Iterator[None]:
-    """The one place where SQLite's errors become ours."""
+def _identity(path: Path) -> tuple[int, int] | None:
     try:
-        yield
-    except sqlite3.OperationalError as error:
-        if "locked" in str(error) or "busy" in str(error):
-            message = f"The store {str(path)!r} is locked by another process."
-            raise StoreError(message, f"Try again, or see who holds it: lsof {path}") from error
-        raise StoreError(f"The store {str(path)!r} cannot be used: {error}.", _ELSEWHERE) from error
-    except sqlite3.DatabaseError as error:
-        raise StoreError(f"The store {str(path)!r} is damaged: {error}.", _ELSEWHERE) from error
-    except OSError as error:
-        raise StoreError(f"The store {str(path)!r} cannot be opened: {error.strerror}.", _ELSEWHERE) from error
-
-
-def _run_row(run: Run) -> dict[str, Json]:
-    body = run.to_json()
-    del body["tasks"]
-    return {
-        **{column: body[column] for column in ("id", "attempt", "created", "kind")},
-        **{column: _clean(body[column]) for column in ("name", "pipeline", "experiment", "notebook")},
-        "state": str(run.state),
-        "final": run.state.final,
-        "body": _dump(body),
-    }
-
-
-def _dump(value: Json) -> str:
-    # ASCII escapes keep lone surrogates; NaN and infinities are written and read as Python's json does.
-    return json.dumps(value, ensure_ascii=True, separators=(",", ":"))
-
-
-def _clean(text: str) -> str:
-    return text.encode("utf-8", "replace").decode()
+        status = path.stat()
+    except FileNotFoundError:
+        return None
+    return status.st_dev, status.st_ino

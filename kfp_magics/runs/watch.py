@@ -31,7 +31,9 @@ def refresh(store: Store, backends: Mapping[str, Backend]) -> None:
     for run in store.unfinished():
         if run.backend in backends:
             with suppress(KfpMagicsError):  # one run that cannot be asked about must not hide the others
-                store.save(backends[run.backend].poll(run))
+                known = store.get(run.id)
+                if (now := backends[run.backend].poll(known)) != known:
+                    store.save(now)
 
 
 @dataclass(slots=True)
