@@ -12,6 +12,10 @@
     ├── BuildError          an image cannot be built or stored
     │   ├── BuildCancelledError  somebody asked for the end of the build
     │   └── RegistryError   a registry refuses, or does not answer
+    │       ├── AccessDeniedError         it refuses to let this login read or write
+    │       ├── DigestMismatchError       content is not what its digest says
+    │       ├── ImageNotFoundError        it holds no such image, blob or platform
+    │       └── RegistryUnavailableError  it cannot be reached, or fails again and again
     ├── StoreError          the store of runs cannot be read or written
     └── RunFailedError      a run that was waited for did not succeed
 """
@@ -82,6 +86,22 @@ class BuildCancelledError(BuildError):
 
 class RegistryError(BuildError):
     """A registry refuses what was asked of it, or does not answer."""
+
+
+class AccessDeniedError(RegistryError):
+    """A registry does not let this login read or write there."""
+
+
+class DigestMismatchError(RegistryError):
+    """Content is not what its digest says: damaged on the way, or tampered with."""
+
+
+class ImageNotFoundError(RegistryError):
+    """A registry holds no such image or blob, or not for this platform."""
+
+
+class RegistryUnavailableError(RegistryError):
+    """A registry cannot be reached, or fails again and again."""
 
 
 class StoreError(KfpMagicsError):

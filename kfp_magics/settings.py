@@ -45,6 +45,15 @@ class Settings(HasTraits):
     disk_quota = Int(0, min=0, help="Bytes that one task may write to its folder; 0 for no limit.").tag(config=True)
     offline = Bool(default_value=False, help="Make environments from uv's cache only.").tag(config=True)
     poll_interval = Float(0.2, min=0.05, help="Seconds between looks at the store for the live view.").tag(config=True)
+    registry_plain_http = Unicode(
+        "", help="Registries besides this machine's that speak HTTP without TLS: hosts, separated by commas."
+    ).tag(config=True)
+    registry_ca_file = Unicode("", help="File of certificates (PEM) that registries' own are signed with.").tag(
+        config=True
+    )
+    registry_secrets = Unicode(
+        "", help="Pull secret with logins for registries: its file, or the folder where it is mounted."
+    ).tag(config=True)
 
     def __init__(self, **values: Any) -> None:  # noqa: ANN401  (traits check them)
         super().__init__()
