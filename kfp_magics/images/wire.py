@@ -171,6 +171,11 @@ class Wire:
                 f"{self.host} speaks plain HTTP where HTTPS is wanted.",
                 "If you trust the network between: add it to the setting registry_plain_http.",
             )
+        if isinstance(error, httpx.LocalProtocolError):
+            return DigestMismatchError(
+                f"What was being pushed to {self.host} changed while it was sent.",
+                "Nothing was published: build again.",
+            )
         if isinstance(error, httpx.UnsupportedProtocol | httpx.TooManyRedirects):
             return RegistryError(f"{self.host} redirects without end or to no address.", "Ask its owner.")
         return None
@@ -180,11 +185,6 @@ class Wire:
             return PassingError(f"could not be reached ({error or 'no answer'})")
         if isinstance(error, httpx.TimeoutException):
             return PassingError(f"sent nothing for {self._timeout:g} s")
-        if isinstance(error, httpx.LocalProtocolError):
-            return DigestMismatchError(
-                f"What was being pushed to {self.host} changed while it was sent.",
-                "Nothing was published: build again.",
-            )
         return PassingError("cut the connection")
 
 
