@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kfp_magics import arguments as words_
 from kfp_magics.backends.base import Backend, StepSource, SubmitOptions
+from kfp_magics.backends.known import Backends
 from kfp_magics.definitions import Definitions
-from kfp_magics.errors import ArgumentError, BackendError, NotFoundError, RunFailedError, did_you_mean
+from kfp_magics.errors import ArgumentError, NotFoundError, RunFailedError, did_you_mean
 from kfp_magics.model import Json, Pipeline, Run, RunKind, State, Task
 from kfp_magics.settings import Settings
 
@@ -66,7 +67,7 @@ class Session:
         self.definitions = Definitions({} if namespace is None else namespace, notebook, self.settings.base_image)
         self._store: Store | None = None
         self._watcher: Watcher | None = None
-        self._backends: dict[str, Backend] = {}
+        self._backends: Backends | None = None
 
     # Author
 
@@ -155,20 +156,20 @@ class Session:
             )
         return self._watcher
 
+    @property
+    def backends(self) -> Backends:
+        """Where pipelines can run, by name."""
+        if self._backends is None:
+            self._backends = Backends(self.settings, self.store)
+        return self._backends
+
     def backend(self, name: str = "") -> Backend:
-        """Gives the backend of a name.
+        """Gives the backend of a name, or the one of the settings.
 
         Raises:
             BackendError: There is no such backend.
         """
-        name = name or self.settings.backend
-        if name != "local":
-            raise BackendError(f"There is no backend {name!r}.", did_you_mean(name, ["local"]))
-        if name not in self._backends:
-            from kfp_magics.backends.local import LocalBackend  # noqa: PLC0415  (not needed to author)
-
-            self._backends[name] = LocalBackend(self.settings, self.store)
-        return self._backends[name]
+        return self.backends[name]
 
     def run(
         self, what: object, given: Iterable[str] | Mapping[str, Json] = (), options: RunOptions | None = None
@@ -266,7 +267,7 @@ class Session:
         """Lists runs, newest first, as they stand now."""
         from kfp_magics.runs.watch import refresh  # noqa: PLC0415  (not needed to author)
 
-        refresh(self.store, {"local": self.backend("local")})
+        refresh(self.store, self.backends)
         return self.store.list(**filters)
 
     def find(self, text: str = "") -> Run:
@@ -350,19 +351,22 @@ class Session:
 
     def clone(self, text: str, given: Iterable[str] = (), options: RunOptions | None = None) -> Run:
         """Starts a run of the same compiled pipeline, with the same arguments but for those given."""
-        from kfp_magics import compiler  # noqa: PLC0415  (imports kfp)
-        from kfp_magics.backends.local import request_of  # noqa: PLC0415  (not needed to author)
+        from kfp_magics import ir as irs  # noqa: PLC0415  (not needed to author)
+        from kfp_magics.backends.local import request_of  # noqa: PLC0415  (as above)
+        from kfp_magics.runs import actions  # noqa: PLC0415  (as above)
 
         run = self.find(text)
-        request = request_of(self.settings, run)
-        pipeline = compiler.load_pipeline(request.ir)
-        values = {**request.arguments, **self._values(given, pipeline)}
+        pipeline = irs.parse(request_of(self.settings, run).ir)
+        values = words_.typed(words_.split_words(given), irs.parameters(pipeline), f"pipeline {irs.name(pipeline)!r}")
         options = options or RunOptions()
-        return self.backend(options.backend or run.backend).submit(
-            request.ir,
-            values,
-            replace(request.options, name=options.name, cache=options.cache, started_by=options.started_by),
+        again = actions.Again(
+            arguments=values,
+            backend=options.backend,
+            name=options.name,
+            cache=options.cache,
+            started_by=options.started_by,
         )
+        return actions.clone(self.settings, self.backends, run, again)
 
     # One step
 

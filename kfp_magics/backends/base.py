@@ -94,3 +94,18 @@ class Backend(Protocol):
         Raises:
             NotFoundError: The task has no such artifact, or its content is gone.
         """
+
+
+@runtime_checkable
+class KeepsFiles(Protocol):
+    """A backend that keeps what its runs write as files of this machine."""
+
+    def log_file(self, run: Run, task: Task, attempt: int) -> Path:
+        """Where an attempt of a task writes its log; the file may not be there yet."""
+
+    def forget(self, run: Run) -> None:
+        """Removes what a run that has ended left behind.
+
+        Raises:
+            BackendError: It still runs.
+        """

@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import os
 import secrets
+import shutil
 import signal
 import subprocess
 import sys
@@ -162,11 +163,11 @@ class LocalBackend:
     def logs(self, run: Run, task: Task, *, follow: bool = False) -> Iterator[str]:
         """Yields the log of a task's last attempt; see `Backend.logs`."""
         decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        position, path = 0, self._log(run, task)
+        position, path = 0, self.log_file(run, task, task.attempt)
         while True:
             current = self._store.get(run.id).task(task.id) if follow else None
             over = current is None or current.state.final or self.poll(run).state.final
-            if current is not None and (newer := self._log(run, current)) != path:
+            if current is not None and (newer := self.log_file(run, current, current.attempt)) != path:
                 position, path = 0, newer
             while piece := _read(path, position):
                 position += len(piece)
@@ -175,9 +176,29 @@ class LocalBackend:
                 return
             time.sleep(self._settings.poll_interval)
 
-    def _log(self, run: Run, task: Task) -> Path:
+    def log_file(self, run: Run, task: Task, attempt: int) -> Path:
+        """Where an attempt of a task writes its log; see `KeepsFiles.log_file`."""
         folder = requests.folder_of(self._settings, run.id)
-        return folder / "tasks" / task.id / f"attempt-{task.attempt}" / "log.txt"
+        return folder / "tasks" / task.id / f"attempt-{attempt}" / "log.txt"
+
+    def forget(self, run: Run) -> None:
+        """Removes the folder of a run that has ended; see `KeepsFiles.forget`."""
+        folder = requests.folder_of(self._settings, run.id)
+        if not folder.is_dir():
+            return
+        held = lock.take(folder)
+        if held is None:
+            raise BackendError(f"The run {run.name!r} is running.", "Cancel it first.")
+        try:
+            gone = folder.with_name(f".deleted-{folder.name}")  # at once for everybody, however long the removal takes
+            folder.rename(gone)
+            shutil.rmtree(gone)
+        except OSError as error:
+            raise BackendError(
+                f"The folder of run {run.name!r} cannot be removed: {error.strerror}.", f"Look at {error.filename}"
+            ) from error
+        finally:
+            os.close(held)
 
     def artifact(self, run: Run, task: Task, name: str) -> BinaryIO:  # noqa: ARG002  (others need the run)
         """Opens what an artifact holds; a folder comes as a tar archive; see `Backend.artifact`."""

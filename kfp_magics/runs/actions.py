@@ -1,0 +1,80 @@
+"""What can be done to a run, wherever it runs and whoever asks: the notebook, the command line or the server."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from kfp_magics.backends.base import KeepsFiles
+from kfp_magics.backends.local import request_of
+from kfp_magics.errors import BackendError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from kfp_magics.backends.base import Backend
+    from kfp_magics.model import Json, Run
+    from kfp_magics.runs.store import Store
+    from kfp_magics.settings import Settings
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Again:
+    """What is different when a run is started again.
+
+    Attributes:
+        arguments: Parameter → value; those that are not named stay as they were.
+        backend: Where; as before when empty.
+        name: Display name; made anew when empty.
+        cache: False runs every task anew.
+        started_by: Who starts it.
+    """
+
+    arguments: Mapping[str, Json] = field(default_factory=dict)
+    backend: str = ""
+    name: str = ""
+    cache: bool = True
+    started_by: str = "notebook"
+
+
+def current(store: Store, backends: Mapping[str, Backend], run_id: str) -> Run:
+    """Gives a run as it stands now.
+
+    Raises:
+        NotFoundError: There is none.
+    """
+    run = store.get(run_id)
+    return run if run.state.final else store.save(backends[run.backend].poll(run))
+
+
+def clone(settings: Settings, backends: Mapping[str, Backend], run: Run, again: Again) -> Run:
+    """Starts a run of the same compiled pipeline, with the same arguments but for those given.
+
+    Raises:
+        NotFoundError: What the run was asked to do is no longer known.
+        ArgumentError: An argument is unknown or of the wrong type; nothing was started.
+    """
+    request = request_of(settings, run)
+    options = replace(request.options, name=again.name, cache=again.cache, started_by=again.started_by)
+    values = {**request.arguments, **again.arguments}
+    return backends[again.backend or run.backend].submit(request.ir, values, options)
+
+
+def delete(store: Store, backends: Mapping[str, Backend], run_id: str) -> None:
+    """Forgets a run that has ended, and what it left on this machine.
+
+    Raises:
+        BackendError: It still runs.
+        NotFoundError: There is none.
+    """
+    run = store.get(run_id)
+    if run.backend in backends:
+        run = current(store, backends, run_id)
+        if not run.state.final:
+            raise BackendError(
+                f"The run {run.name!r} is {run.state}.", "Cancel it first, and delete it when it has ended."
+            )
+        backend = backends[run.backend]
+        if isinstance(backend, KeepsFiles):
+            backend.forget(run)
+    store.delete(run_id)
