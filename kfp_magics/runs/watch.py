@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from kfp_magics.errors import KfpMagicsError, StoreError
+from kfp_magics.errors import KfpMagicsError, NotFoundError, StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -99,10 +99,16 @@ class Watcher:
             time.sleep(self._interval)
 
     def _tell(self, run_id: str, entries: tuple[_Followed, ...], polled: dict[str, float]) -> None:
-        run = self._store.get(run_id)
+        try:
+            run = self._store.get(run_id)
+        except NotFoundError:  # somebody deleted it
+            for entry in entries:
+                self._forget(run_id, entry)
+            return
         if not run.state.final and time.monotonic() - polled.get(run_id, 0.0) > _POLL:
             polled[run_id] = time.monotonic()
-            run = self._store.save(self._poll(run))
+            with suppress(KfpMagicsError):  # out of reach for a while; the next poll will do
+                run = self._store.save(self._poll(run))
         for entry in entries:
             if run == entry.seen:
                 continue
@@ -124,19 +130,23 @@ class Watcher:
 
         Returns:
             The run as it ended.
+
+        Raises:
+            NotFoundError: It was deleted meanwhile.
         """
         ended = threading.Event()
 
         def look(run: Run) -> None:
-            if on_change is not None:
-                on_change(run)
             if run.state.final:
                 ended.set()
 
-        stop = self.follow(run_id, look)
+        # A view that fails must not keep anybody waiting: it follows on its own, and is told first.
+        stops = [self.follow(run_id, one) for one in (on_change, look) if one is not None]
         try:
             while not ended.wait(0.1):  # in pieces, so that an interrupt is felt at once
-                pass
+                if run_id not in self._followed:
+                    break
         finally:
-            stop()
+            for stop in stops:
+                stop()
         return self._store.get(run_id)

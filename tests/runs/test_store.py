@@ -1,0 +1,293 @@
+"""The store: several processes at once, locks, damage, other people's files, and what is never undone."""
+
+import math
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from kfp_magics.errors import NotFoundError, StoreError
+from kfp_magics.model import Artifact, Failure, Run, State, Task
+from kfp_magics.runs import filesystem
+from kfp_magics.runs.store import Store
+
+RUN = Run(id="20260101-120000-aaaaaa", name="Größe 1", pipeline="größe", state=State.RUNNING, created=1.0)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    made = Store(tmp_path / "folder" / "runs.sqlite", patience=0.3)
+    yield made
+    made.close()
+
+
+def many(store: Store, count: int = 5) -> list[Run]:
+    return [
+        store.save(replace(RUN, id=f"2026010{n}-120000-aaaaa{n}", name=f"run {n}", created=float(n)))
+        for n in range(count)
+    ]
+
+
+def test_what_is_saved_is_read(store: Store) -> None:
+    task = Task(
+        id="for-loop-1/0/train",
+        name="träin",
+        needs=("a", "b"),
+        state=State.FAILED,
+        inputs={"wörter": ["漢字", "\ud800", None], "nan": math.inf},
+        artifacts=(Artifact(name="m", io="output", type="system.Metrics", uri="/x", metadata={"rmse": 0.5}),),
+        error=Failure(message="no", hint="do", line=3, text="x"),
+    )
+    run = replace(RUN, parameters={"a": {"b": [1, 2.5, True]}}, tasks=(task,), error=Failure(message="no"))
+    assert store.save(run) == run
+    assert store.get(run.id) == run
+    assert store.list() == [replace(run, tasks=())]
+    assert store.unfinished() == [replace(run, tasks=())]
+
+
+def test_a_final_state_is_never_undone(store: Store) -> None:
+    task = Task(id="a", name="a", state=State.RUNNING)
+    store.save(replace(RUN, tasks=(task,)))
+    ended = replace(RUN, state=State.SUCCEEDED, tasks=(replace(task, state=State.SUCCEEDED),))
+    assert store.save(ended) == ended
+    late = replace(RUN, state=State.FAILED, error=Failure(message="gone"), tasks=(replace(task, state=State.FAILED),))
+    assert store.save(late) == ended
+    store.save_tasks(RUN.id, [replace(task, state=State.CANCELLED)])
+    assert store.get(RUN.id) == ended
+
+
+def test_only_a_higher_attempt_opens_a_run_again(store: Store) -> None:
+    failed = replace(RUN, state=State.FAILED, tasks=(Task(id="a", name="a", state=State.FAILED),))
+    store.save(failed)
+    again = replace(RUN, attempt=2, tasks=(Task(id="a", name="a", state=State.PENDING),))
+    assert store.save(again) == again
+    assert store.save(replace(failed, state=State.CANCELLED)) == again
+    store.save_tasks(RUN.id, [Task(id="a", name="a", state=State.FAILED)], attempt=1)
+    assert store.get(RUN.id) == again
+    with pytest.raises(NotFoundError):
+        store.save_tasks("nothing", [])
+
+
+WRITER = """
+import sys
+from pathlib import Path
+from kfp_magics.model import Run, State, Task
+from kfp_magics.runs.store import Store
+store, me = Store(Path(sys.argv[1])), sys.argv[2]
+for number in range(40):
+    store.save(Run(id=f"run-{me}", name=me, state=State.RUNNING, tasks=(Task(id=f"{number}", name="t"),)))
+    store.save(Run(id="shared", name="late", state=State.RUNNING))
+    store.save_tasks("shared", [Task(id=f"{me}-{number}", name="t", state=State.SUCCEEDED)])
+store.close()
+"""
+
+
+def test_several_processes_write_at_once(store: Store) -> None:
+    done = store.save(replace(RUN, id="shared", state=State.SUCCEEDED))
+    before = store.change()
+    command = [sys.executable, "-c", WRITER, str(store.path)]
+    writers = [subprocess.Popen([*command, str(number)]) for number in range(3)]
+    assert [writer.wait(60) for writer in writers] == [0, 0, 0]
+    assert store.change() == before + 3 * 40 * 3
+    shared = store.get("shared")
+    assert replace(shared, tasks=()) == done
+    assert {task.id for task in shared.tasks} == {f"{me}-{number}" for me in range(3) for number in range(40)}
+    assert [task.id for task in store.get("run-1").tasks] == [str(number) for number in range(40)]
+
+
+def test_many_processes_make_the_store_at_once(tmp_path: Path) -> None:
+    writers = [subprocess.Popen([sys.executable, "-c", WRITER, str(tmp_path / "new"), str(n)]) for n in range(4)]
+    assert [writer.wait(60) for writer in writers] == [0] * 4
+
+
+def hold(path: Path, seconds: float) -> threading.Thread:
+    """Locks a store for a while, as a stuck process would."""
+    held = threading.Event()
+
+    def lock() -> None:
+        with sqlite3.connect(path, isolation_level=None) as other:
+            other.execute("BEGIN IMMEDIATE")
+            held.set()
+            time.sleep(seconds)
+            other.execute("COMMIT")
+        other.close()
+
+    thread = threading.Thread(target=lock)
+    thread.start()
+    held.wait()
+    return thread
+
+
+def test_a_store_that_is_locked_is_waited_for(store: Store) -> None:
+    store.save(RUN)
+    thread = hold(store.path, 1.0)
+    assert store.get(RUN.id) == RUN  # reading needs no patience
+    with pytest.raises(StoreError, match="locked by another process") as caught:
+        store.save(RUN)
+    assert f"lsof {store.path}" in caught.value.hint
+    patient = Store(store.path)
+    assert patient.save(replace(RUN, name="later")).name == "later"
+    patient.close()
+    thread.join()
+
+
+def damage(path: Path) -> None:
+    path.write_bytes(b"this is no database" * 100)
+
+
+def belongs_to_others(path: Path) -> None:
+    with sqlite3.connect(path) as other:
+        other.execute("CREATE TABLE theirs (x)")
+    other.close()
+
+
+def is_newer(path: Path) -> None:
+    store = Store(path)
+    store.save(RUN)
+    store.close()
+    with sqlite3.connect(path) as other:
+        other.execute("PRAGMA user_version = 99")
+    other.close()
+
+
+def is_torn(path: Path) -> None:
+    store = Store(path)
+    many(store, 40)
+    store.close()
+    content = path.read_bytes()
+    path.write_bytes(content[:4096] + b"\xff" * (len(content) - 4096))
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (damage, "is damaged"),
+        (belongs_to_others, "a database of something else"),
+        (is_newer, "written by a newer kfp-magics"),
+        (is_torn, "is damaged"),
+    ],
+)
+def test_a_file_that_cannot_be_used_is_left_as_it_is(tmp_path: Path, make: object, message: str) -> None:
+    path = tmp_path / "runs.sqlite"
+    make(path)  # type: ignore[operator]
+    before, around = path.read_bytes(), set(tmp_path.iterdir())
+    store = Store(path)
+    for act in (lambda: store.list(), lambda: store.save(RUN), lambda: store.find(""), lambda: store.change()):
+        with pytest.raises(StoreError, match=message) as caught:
+            act()
+        assert "left as it is" in caught.value.hint
+        assert len(str(caught.value).splitlines()) == 2
+    store.close()
+    assert path.read_bytes() == before
+    assert set(tmp_path.iterdir()) == around
+
+
+def test_a_folder_in_the_place_of_the_store(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="cannot be"):
+        Store(tmp_path).list()
+
+
+def test_only_the_owner_reads_it(store: Store) -> None:
+    store.save(RUN)
+    assert store.path.stat().st_mode & 0o777 == 0o600
+    assert store.path.parent.stat().st_mode & 0o777 == 0o700
+
+
+def test_finding_a_run(store: Store) -> None:
+    with pytest.raises(NotFoundError, match="no such run yet"):
+        store.find()
+    runs = many(store)
+    assert store.find("") == store.find("last") == store.find("-1") == runs[4]
+    assert store.find("-2") == runs[3]
+    assert store.find(runs[2].id) == store.find("20260102") == store.find("run 2") == runs[2]
+    newest = store.save(replace(RUN, id="other", name="run 2", created=99.0))
+    assert store.find("run 2") == newest
+    for text, message in (("-7", "no such run yet"), ("2026", "Several runs start"), ("%", "no run '%'")):
+        with pytest.raises(NotFoundError, match=message):
+            store.find(text)
+    with pytest.raises(NotFoundError) as caught:
+        store.find(runs[0].id[:-1] + "x")
+    assert runs[0].id in caught.value.hint
+
+
+def test_listing_runs(store: Store) -> None:
+    runs = many(store)
+    store.save(replace(runs[1], state=State.FAILED, experiment="e", notebook="n.ipynb"))
+    store.save(replace(RUN, id="x", name="ÜBER alles", pipeline="p", kind="try", created=9.0))
+
+    def ids(**filters: object) -> list[str]:
+        return [run.id for run in store.list(**filters)]  # type: ignore[arg-type]
+
+    assert ids() == ["x", *(run.id for run in reversed(runs))]
+    assert ids(limit=2, offset=1) == [runs[4].id, runs[3].id]
+    assert ids(states=[State.FAILED]) == ids(experiment="e") == ids(notebook="n.ipynb") == [runs[1].id]
+    assert ids(states=[State.FAILED, State.RUNNING]) == ids()
+    assert ids(search="RUN 3") == [runs[3].id]
+    assert ids(search="über") == ids(kind="try") == ids(pipeline="p") == ["x"]
+    assert ids(search="%") == ids(search="' OR 1=1") == []
+
+
+def test_forgetting_a_run(store: Store) -> None:
+    runs = many(store, 2)
+    store.save_tasks(runs[0].id, [Task(id="a", name="a")])
+    store.delete(runs[0].id)
+    assert store.list() == [runs[1]]
+    assert store.save(runs[0]).tasks == ()
+
+
+def test_closed_it_opens_again(store: Store) -> None:
+    store.save(RUN)
+    store.close()
+    assert store.get(RUN.id) == RUN
+
+
+def journal_mode(path: Path) -> str:
+    with sqlite3.connect(path) as other:
+        mode: str = other.execute("PRAGMA journal_mode").fetchone()[0]
+    other.close()
+    return mode
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the list of mounts is Linux's")
+@pytest.mark.parametrize(
+    ("kind", "mode"),
+    [("ext4", "wal"), ("btrfs", "wal"), ("nfs4", "delete"), ("cifs", "delete"), ("fuse.sshfs", "delete")],
+)
+def test_the_journal_suits_the_file_system(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, mode: str
+) -> None:
+    mounts = tmp_path / "mountinfo"
+    mounts.write_text(f"1 0 8:1 / / rw - xfs /dev/a rw\n2 1 0:9 / {tmp_path}/home rw shared:1 - {kind} there rw\n")
+    monkeypatch.setattr(filesystem, "_MOUNTINFO", mounts)
+    store = Store(tmp_path / "home" / "runs.sqlite")
+    store.save(RUN)
+    store.close()
+    assert journal_mode(store.path) == mode
+
+
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [
+        ("/", "xfs"),
+        ("/homes", "xfs"),
+        ("/home/me/runs.sqlite", "nfs4"),
+        ("/home/me/with space/x", "tmpfs"),
+        ("/data/x", "ext4"),  # the later mount hides the earlier one
+    ],
+)
+def test_which_file_system_a_path_lies_on(path: str, kind: str) -> None:
+    text = (
+        "21 1 8:1 / / rw,noatime shared:1 - xfs /dev/sda1 rw\n"
+        "22 21 0:5 / /home rw shared:2 master:3 - nfs4 server:/home rw,vers=4.2\n"
+        "23 22 0:6 / /home/me/with\\040space rw - tmpfs tmpfs rw\n"
+        "24 21 0:7 / /data rw - nfs server:/data rw\n"
+        "25 21 8:2 / /data rw - ext4 /dev/sdb1 rw\n"
+        "broken\n"
+    )
+    assert filesystem.mount_type(text, path) == kind

@@ -1,0 +1,133 @@
+"""Following runs: every change is told once, and nothing that one viewer does disturbs the others."""
+
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kfp_magics.errors import BackendError
+from kfp_magics.model import Run, State, Task
+from kfp_magics.runs.store import Store
+from kfp_magics.runs.watch import Watcher, refresh
+
+RUN = Run(id="r", name="r", state=State.RUNNING, created=1.0)
+DONE = replace(RUN, state=State.SUCCEEDED)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    made = Store(tmp_path / "runs.sqlite", patience=0.1)
+    made.save(RUN)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def watcher(store: Store) -> Watcher:
+    return Watcher(store, lambda run: run, 0.01)
+
+
+def until(reached: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not reached():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def watching() -> bool:
+    return any(thread.name == "kfp-magics watcher" for thread in threading.enumerate())
+
+
+def test_each_change_is_told_once_and_the_end_is_the_last(store: Store, watcher: Watcher) -> None:
+    seen: list[Run] = []
+    watcher.follow("r", seen.append)
+    until(lambda: len(seen) == 1)
+    running = store.save(replace(RUN, tasks=(Task(id="a", name="a"),)))
+    until(lambda: len(seen) == 2)
+    store.save(DONE)
+    until(lambda: not watching())
+    assert [one.state for one in seen] == [State.RUNNING, State.RUNNING, State.SUCCEEDED]
+    assert seen[1] == running
+    assert watcher.wait("r") == store.get("r")  # a thread is started anew
+
+
+def test_a_viewer_that_fails_does_not_disturb_the_others(
+    store: Store, watcher: Watcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reported: list[Any] = []
+    monkeypatch.setattr("sys.excepthook", lambda *what: reported.append(what[0]))
+    seen: list[Run] = []
+
+    def fail(_: Run) -> None:
+        raise ZeroDivisionError
+
+    watcher.follow("r", fail)
+    watcher.follow("r", seen.append)
+    until(lambda: len(seen) == 1)
+    store.save(DONE)
+    until(lambda: len(seen) == 2)
+    until(lambda: not watching())
+    assert reported == [ZeroDivisionError]
+
+
+def test_nobody_follows_and_the_thread_ends(watcher: Watcher) -> None:
+    stop = watcher.follow("r", lambda _: None)
+    assert watching()
+    stop()
+    until(lambda: not watching())
+
+
+def test_what_the_backend_says_is_stored(store: Store) -> None:
+    watcher = Watcher(store, lambda run: replace(run, state=State.FAILED), 0.01)
+    assert watcher.wait("r").state is State.FAILED
+    assert store.get("r").state is State.FAILED
+
+
+def test_a_backend_that_cannot_be_asked_is_asked_again(store: Store) -> None:
+    asked: list[float] = []
+
+    def poll(run: Run) -> Run:
+        asked.append(time.monotonic())
+        if len(asked) == 1:
+            raise BackendError("the network is down")
+        return replace(run, state=State.SUCCEEDED)
+
+    assert Watcher(store, poll, 0.01).wait("r").state is State.SUCCEEDED
+
+
+def test_a_store_that_is_locked_is_looked_at_again(store: Store, watcher: Watcher) -> None:
+    seen: list[Run] = []
+    watcher.follow("r", seen.append)
+    with sqlite3.connect(store.path, isolation_level=None) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        time.sleep(0.5)
+        other.execute("COMMIT")
+    other.close()
+    store.save(DONE)
+    until(lambda: bool(seen) and seen[-1].state is State.SUCCEEDED)
+
+
+def test_a_run_that_was_forgotten_is_no_longer_followed(store: Store, watcher: Watcher) -> None:
+    watcher.follow("r", lambda _: None)
+    store.delete("r")
+    until(lambda: not watching())
+
+
+class Backend:
+    def poll(self, run: Run) -> Run:
+        if run.id == "r":
+            raise BackendError("out of reach")
+        return replace(run, state=State.SUCCEEDED)
+
+
+def test_refreshing_asks_about_all_that_has_not_ended(store: Store) -> None:
+    store.save(replace(RUN, id="a"))
+    store.save(replace(RUN, id="b", backend="elsewhere"))
+    refresh(store, {"local": Backend()})  # type: ignore[dict-item]
+    states = {run.id: run.state for run in store.list()}
+    assert states == {"r": State.RUNNING, "a": State.SUCCEEDED, "b": State.RUNNING}
