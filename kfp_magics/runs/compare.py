@@ -131,8 +131,8 @@ def _seconds(task: Task) -> float | None:
 def _source_differences(a: Mapping[str, str], b: Mapping[str, str]) -> list[tuple[str, str]]:
     found = []
     for step in dict.fromkeys([*a, *b]):
-        before, after = (text.splitlines(keepends=True) for text in (a.get(step, ""), b.get(step, "")))
-        text = "".join(difflib.unified_diff(before, after, fromfile=step, tofile=step))
+        before, after = (text.splitlines() for text in (a.get(step, ""), b.get(step, "")))
+        text = "\n".join(difflib.unified_diff(before, after, fromfile=step, tofile=step, lineterm=""))
         if text:
             found.append((step, text))
     return found

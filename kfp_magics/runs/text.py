@@ -28,7 +28,7 @@ MARKS = {
 
 def duration(seconds: float) -> str:
     """Writes a duration: ``0.4 s``, ``12 s``, ``1 m 12 s``, ``2 h 05 m``."""
-    if seconds < 10:
+    if seconds < 9.95:
         return f"{seconds:.1f} s"
     whole = round(seconds)
     if whole < 60:
@@ -136,8 +136,12 @@ def comparison_text(comparison: Comparison) -> str:
     if comparison.same:
         lines.append("  Nothing differs but the time.")
     for title, differences in comparison.groups:
-        rows = [(f"  {one.what}", value_text(one.a, 40), "→", value_text(one.b, 40), one.delta) for one in differences]
+        rows = [(f"  {one.what}", _side(one.a), "→", _side(one.b), one.delta) for one in differences]
         if rows:
             lines += [f"{title}:", table(rows, ("", "", "", "", "")).lstrip("\n")]
-    lines += [text.rstrip("\n") for _, text in comparison.sources]
+    lines += [text for _, text in comparison.sources]
     return "\n".join(lines)
+
+
+def _side(value: Json) -> str:
+    return "–" if value is None or value == "" else value_text(value, 40)
