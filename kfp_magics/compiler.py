@@ -18,6 +18,7 @@ from kfp.dsl import base_component, component_factory
 
 from kfp_magics import ir as irs
 from kfp_magics.backends.base import StepSource
+from kfp_magics.cells.module import MODULE_HEADER_LINES, step_module
 from kfp_magics.compiler_pods import apply_pod_options
 from kfp_magics.errors import DefinitionError, KfpMagicsError
 from kfp_magics.model import MISSING, Component, Pipeline, Port
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from types import TracebackType
 
-_HEADER = "\nimport kfp\nfrom kfp import dsl\nfrom kfp.dsl import *\nfrom typing import *\n\n"
-_HEADER_LINES = _HEADER.count("\n")
 _HINT = "See https://www.kubeflow.org/docs/components/pipelines for what a pipeline may say."
 
 
@@ -80,16 +79,8 @@ def _python_component(component: Component, image: str) -> Any:  # noqa: ANN401 
         )
     # The whole cell travels, not only the function: helpers, constants and imports above it.
     command = made.component_spec.implementation.container.command
-    command[-1] = _HEADER + _module(component)
+    command[-1] = step_module(component)
     return made
-
-
-def _module(component: Component) -> str:
-    if component.language == "notebook":
-        from kfp_magics.cells.notebook import notebook_module  # noqa: PLC0415  (notebooks are rare)
-
-        return notebook_module(component)
-    return component.source
 
 
 def _container_component(component: Component, image: str) -> Any:  # noqa: ANN401  (kfp's own component)
@@ -97,11 +88,11 @@ def _container_component(component: Component, image: str) -> Any:  # noqa: ANN4
         from kfp_magics.cells.bash import bash_command  # noqa: PLC0415  (only for scripts)
 
         command, args = bash_command(component)
+        specification = dsl.ContainerSpec(image=image, command=command, args=args)
     else:
-        from kfp_magics.cells.context import context_arguments  # noqa: PLC0415  (only for folders)
+        from kfp_magics.cells.context import context_command  # noqa: PLC0415  (only for folders)
 
-        command, args = None, context_arguments(component)
-    specification = dsl.ContainerSpec(image=image, command=command, args=args)
+        specification = dsl.ContainerSpec(image, *context_command(component))
     return dsl.container_component(_stub(component, container=True, result=specification))
 
 
@@ -115,7 +106,7 @@ def _stub(component: Component, *, container: bool, result: object = None) -> Ca
     written = [f"{port.name}: {_output_type(port, names)}" for port in component.outputs if port not in returned]
     arrow = "" if container else _return_type(returned)
     documentation = f"    {component.description!r}\n" if component.description else ""
-    function = component.entry or component.name
+    function = component.name if container else component.entry or component.name
     parameters = ", ".join([*required, *written, *given])
     text = f"def {function}({parameters}){arrow}:\n{documentation}    return _specification\n"
     filename = f"<signature of {component.name}>"
@@ -339,8 +330,8 @@ def step_source(component: Component) -> StepSource:
 
 def _line_offset(component: Component) -> int:
     if component.language != "kfp":
-        return -_HEADER_LINES
+        return -MODULE_HEADER_LINES
     # kfp takes a decorated function from its "def" on.
     functions = [node for node in ast.walk(ast.parse(component.source)) if isinstance(node, ast.FunctionDef)]
-    first = next((node.lineno for node in functions if node.name == component.entry), _HEADER_LINES + 1)
-    return first - _HEADER_LINES - 1
+    first = next((node.lineno for node in functions if node.name == component.entry), MODULE_HEADER_LINES + 1)
+    return first - MODULE_HEADER_LINES - 1

@@ -159,10 +159,13 @@ def look_up(by_step: Mapping[str, T], component: str) -> T | None:
 
     Args:
         by_step: Step, as it is called in Python → anything.
-        component: Name in the IR, where variants of one step are numbered: ``train-model-2``.
+        component: Name in the IR, where variants of one step are numbered, in nested pipelines once more:
+            ``train-model-2``, ``train-model-2-2``.
     """
     known = {component_key(step): one for step, one in by_step.items()}
-    return known.get(component) or known.get(re.sub(r"-\d+$", "", component))
+    while component not in known and (shorter := re.sub(r"-\d+$", "", component)) != component:
+        component = shorter
+    return known.get(component)
 
 
 def parameters(ir: IR) -> tuple[Port, ...]:

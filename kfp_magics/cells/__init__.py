@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from kfp_magics.cells.bash import check_ports
-from kfp_magics.cells.context import read_context
+from kfp_magics.cells.context import context_command, read_context
 from kfp_magics.cells.include import include
 from kfp_magics.cells.names import KFP_RUNTIME_NAMES, refuse_unavailable
 from kfp_magics.cells.notebook import EXECUTED, code_of, read_notebook
@@ -147,17 +147,27 @@ def _from_script(body: str, options: CellOptions, _namespace: Mapping[str, objec
 
 
 def _from_context(_body: str, options: CellOptions, _namespace: Mapping[str, object]) -> _Made:
-    folder, dockerfile = read_context(options.context)
+    folder, program, text = read_context(options.context, options.entry)
     name = options.name or folder.name.replace("-", "_")
-    return Component(
+    if options.packages and not program:
+        raise DefinitionError("A folder with a Dockerfile takes no --packages.", "Install them in its Dockerfile.")
+    required, _ = requirements(ast.Module(body=[], type_ignores=[]), options.packages, infer=False)
+    component = Component(
         name=name,
         language="context",
-        source=dockerfile,
+        source=text,
+        entry=program,
         context=str(folder),
         inputs=option_ports(options.inputs, "--in"),
         outputs=option_ports(options.outputs, "--out"),
-        base_image=options.image or f"{name}:latest",
-    ), (() if options.image else (f"Its image is not built yet; it is taken to be {name}:latest (--image names it).",))
+        requirements=required,
+        base_image=options.image or ("" if program else f"{name}:latest"),
+    )
+    context_command(component)  # says now what would stand in the way later
+    if options.image:
+        return component, ()
+    image = f"its program {program} runs on the base image" if program else f"it is taken to be {name}:latest"
+    return component, (f"Its image is not built yet; %kfp_build {name} builds it. Until then {image}.",)
 
 
 def _from_notebook(_body: str, options: CellOptions, _namespace: Mapping[str, object]) -> _Made:

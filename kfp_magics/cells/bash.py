@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from kfp_magics.errors import DefinitionError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from kfp_magics.model import Component, Port
 
@@ -108,8 +108,23 @@ def _quoted(text: str) -> str:
     return "'" + text.replace("'", "'\\''") + "'"
 
 
+def collecting(ports: Iterable[Port]) -> tuple[str, list[str]]:
+    """Writes a script that runs its arguments as a command and then collects the files of outputs.
+
+    Args:
+        ports: Outputs that name a file.
+
+    Returns:
+        The script, for any POSIX shell; and the placeholders that come before the command.
+    """
+    ports = list(ports)
+    takes = "".join(f'_kfp_out_{port.name}="$1"; shift; ' for port in ports)
+    files = "".join(f'_kfp_collect {port.name} {_quoted(port.file)} "$_kfp_out_{port.name}"\n' for port in ports)
+    return f'{_START}{takes}\n"$@"\n{_COLLECT}{files}', [_output(port) for port in ports]
+
+
 def arguments_by_flag(component: Component) -> Iterator[str]:
-    """Yields ``--name value`` for every port, as a container of a folder gets them."""
+    """Yields ``--name value`` for every port but those whose files are collected, as a folder's container gets them."""
     for port in component.inputs:
         if port.optional:
             then = [f"--{port.name}", _input(port)]
@@ -117,4 +132,5 @@ def arguments_by_flag(component: Component) -> Iterator[str]:
         else:
             yield from (f"--{port.name}", _input(port))
     for port in component.outputs:
-        yield from (f"--{port.name}", _output(port))
+        if not port.file:
+            yield from (f"--{port.name}", _output(port))
