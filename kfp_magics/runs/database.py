@@ -86,7 +86,16 @@ def _second(connection: sqlite3.Connection) -> None:
         connection.execute(statement)
 
 
-_MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_first, _second)
+def _third(connection: sqlite3.Connection) -> None:
+    """Images that were built, so that a step is known to be in sync with its image after a restart."""
+    connection.execute(
+        """CREATE TABLE images (
+            born INTEGER PRIMARY KEY AUTOINCREMENT, repository TEXT NOT NULL, tag TEXT NOT NULL, body TEXT NOT NULL,
+            UNIQUE (repository, tag))"""
+    )
+
+
+_MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_first, _second, _third)
 
 SAVE_RUN = """INSERT INTO runs (id, attempt, state, final, name, kind, pipeline, experiment, notebook, backend,
         started_by, words, revision, summary, body)

@@ -10,11 +10,13 @@ import json
 import sqlite3
 import threading
 from contextlib import contextmanager, suppress
+from dataclasses import asdict
 from typing import TYPE_CHECKING, TypeAlias
 
 from kfp_magics.errors import NotFoundError, did_you_mean
 from kfp_magics.model import Run, State, Task
 from kfp_magics.runs import database
+from kfp_magics.runs.images import BuiltImage
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
@@ -225,6 +227,25 @@ class Store:
                 connection.execute("DELETE FROM tasks WHERE run_id = ?", (run_id,))
                 connection.execute("INSERT INTO deleted VALUES (?, ?)", (run_id, revision))
                 connection.execute("DELETE FROM deleted WHERE revision < ?", (revision - _DELETED_KEPT,))
+
+    def remember_image(self, image: BuiltImage) -> None:
+        """Keeps an image that was built or found; it becomes the newest of its repository."""
+        row = {"repository": image.repository, "tag": image.tag, "body": json.dumps(asdict(image))}
+        with self._transaction() as (connection, _):
+            connection.execute("DELETE FROM images WHERE repository = :repository AND tag = :tag", row)
+            connection.execute("INSERT INTO images (repository, tag, body) VALUES (:repository, :tag, :body)", row)
+
+    def image(self, repository: str, tag: str = "") -> BuiltImage | None:
+        """Finds an image that is remembered.
+
+        Args:
+            repository: Registry host and path.
+            tag: What `ImageSpec.tag` says; the newest one when empty.
+        """
+        query = "SELECT body FROM images WHERE repository = ? AND (tag = ? OR ? = '') ORDER BY born DESC LIMIT 1"
+        with self.reading() as connection:
+            row = connection.execute(query, (repository, tag, tag)).fetchone()
+        return BuiltImage(**json.loads(row[0])) if row else None
 
     def close(self) -> None:
         """Closes the connections of all threads."""

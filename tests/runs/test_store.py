@@ -15,6 +15,7 @@ import pytest
 from kfp_magics.errors import NotFoundError, StoreError
 from kfp_magics.model import Artifact, Failure, Run, State, Task
 from kfp_magics.runs import filesystem
+from kfp_magics.runs.images import BuiltImage
 from kfp_magics.runs.store import Store
 
 RUN = Run(id="20260101-120000-aaaaaa", name="Größe 1", pipeline="größe", state=State.RUNNING, created=1.0)
@@ -283,3 +284,14 @@ def test_which_file_system_a_path_lies_on(path: str, kind: str) -> None:
         "broken\n"
     )
     assert filesystem.mount_type(text, path) == kind
+
+
+def test_images_are_remembered_newest_first(tmp_path: Path) -> None:
+    store = Store(tmp_path / "runs.sqlite")
+    one = BuiltImage(repository="r/train", tag="c-1", digest="sha256:1", component="train", created=1.0)
+    two = replace(one, tag="c-2", digest="sha256:2")
+    store.remember_image(one)
+    store.remember_image(two)
+    assert (store.image("r/train", "c-1"), store.image("r/train"), store.image("r/other")) == (one, two, None)
+    store.remember_image(one)
+    assert store.image("r/train") == one
