@@ -124,11 +124,15 @@ class Authenticator:
     def login(self, access: Access) -> Login:
         """Who we are for a repository; kept for some minutes."""
         with self._lock:
-            kept, until = self._logins.get(access.repository, (None, 0.0))
-            if kept is None or until <= self._clock():
+            kept = self._kept_login(access)
+            if kept is None:
                 kept = self._credentials.login(self._wire.host, access.repository)
-                self._logins[access.repository] = kept, self._clock() + _LOGIN_KEPT
+                self._logins["" if kept.is_whole else access.repository] = kept, self._clock() + _LOGIN_KEPT
             return kept
+
+    def _kept_login(self, access: Access) -> Login | None:
+        kept, until = self._logins.get(access.repository) or self._logins.get("") or (None, 0.0)
+        return kept if until > self._clock() else None
 
     def denied(self, access: Access, said: str = "") -> AccessDeniedError:
         """The error for a refusal: which permission on what, and what to type.
@@ -137,7 +141,12 @@ class Authenticator:
             access: What was wanted.
             said: The registry's own words.
         """
-        host, login = self._wire.host, self.login(access)
+        host = self._wire.host
+        with self._lock:
+            login = self.login(access)
+            # Whoever logs in now and tries again is seen at once.
+            self._logins.clear()
+            self._tokens = [token for token in self._tokens if token.access.repository != access.repository]
         who = f"the login from {login.source}" if not login.is_anonymous else "anonymous users"
         remark = f" (it says: {said})" if said else ""
         message = f"{host} does not let {who} {access}{remark}."
@@ -156,6 +165,7 @@ class Authenticator:
         return token
 
     def _fetch(self, access: Access) -> _Token:
+        kept = self._kept_login(access) is not None
         login = self.login(access)
         if login.registry_token:
             return _Token(access, f"Bearer {_fit(login.registry_token)}", self._clock() + _LOGIN_KEPT)
@@ -171,8 +181,10 @@ class Authenticator:
                 headers={"Authorization": basic} if basic else {},
             )
         if response.status_code in {400, 401, 403}:
-            self._logins.pop(access.repository, None)
-            raise self.denied(access, "the token server refuses")
+            if kept:  # it may have run out: what is in the files now?
+                self._logins.clear()
+                return self._fetch(access)
+            raise self.denied(access, "the token server refuses the login" * (not login.is_anonymous))
         return self._read(access, response)
 
     def _realm(self, login: Login) -> str:
@@ -250,6 +262,8 @@ def _advice(host: str, access: Access, login: Login) -> str:
         role = "reader" if access.actions == {"pull"} else "writer"
         get_in = "gcloud auth application-default login" if login.is_anonymous else "ask"
         return f"Type: {get_in}; the account needs roles/artifactregistry.{role} there."
+    reads = access.actions == {"pull"}
+    name = ", or check the name: what does not exist is often refused in the same words." if reads else ""
     if login.is_anonymous:
-        return f"Type: docker login {host}"
-    return f"Type: docker login {host} with an account that may {access}, or check that the name is right."
+        return f"Type: docker login {host}{name}"
+    return f"Type: docker login {host} with an account that may {access}{name or '.'}"

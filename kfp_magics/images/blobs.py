@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
-from typing import TYPE_CHECKING, BinaryIO, Literal, TypeAlias
+from typing import TYPE_CHECKING, BinaryIO, Literal, TypeAlias, cast
 from urllib.parse import urlencode
 
 import httpx
@@ -15,11 +15,12 @@ from kfp_magics.images.references import Verifier
 from kfp_magics.images.wire import PassingError, Patience
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
 
     from kfp_magics.images.exchange import Exchange
 
-Content: TypeAlias = bytes | Callable[[], BinaryIO]
+Content: TypeAlias = bytes | Callable[[], BinaryIO | Iterator[bytes]]
+"""The bytes themselves, or what opens them anew for each attempt: as a file, or piece by piece."""
 Put: TypeAlias = Literal["present", "mounted", "uploaded"]
 PULL, PUSH = frozenset({"pull"}), frozenset({"pull", "push"})
 _PIECE = 1 << 20
@@ -59,6 +60,8 @@ class Blobs:
         while True:
             try:
                 with closing(self._open(repository, digest, check.size)) as response:
+                    if response.status_code == 416:
+                        break
                     skip = check.size if response.status_code == 200 else 0
                     for piece in response.iter_raw(_PIECE):
                         fresh, skip = piece[skip:], max(0, skip - len(piece))
@@ -83,7 +86,7 @@ class Blobs:
             repository: Path in this registry.
             digest: Of the content.
             size: Its bytes.
-            content: The bytes, or what opens them.
+            content: What to send.
             mount_from: Repository of this registry that has the blob already, perhaps.
             probe: Look first whether it is there.
 
@@ -96,11 +99,7 @@ class Blobs:
         if not session:
             return "mounted"
         headers = {**_OCTETS, "Content-Length": str(size)}
-        if isinstance(content, bytes):
-            self._finish(repository, session, digest, headers, lambda: content)
-        else:
-            with content() as file:
-                self._finish(repository, session, digest, headers, lambda: _pieces(file))
+        self._finish(repository, session, digest, headers, lambda: _body(content))
         return "uploaded"
 
     def upload(self, repository: str, pieces: Iterable[bytes], finish: Callable[[], str]) -> str:
@@ -127,7 +126,9 @@ class Blobs:
         url = self._exchange.url(repository, "blobs", digest)
         headers = {"Range": f"bytes={start}-"} if start else {}
         response = self._exchange.once("GET", url, Access(repository), headers=headers, stream=True)
-        self._exchange.expect(response, {200, 206}, f"the blob {digest[:19]}… in {repository}")
+        # Cut off right behind the last byte: nothing is left to be read.
+        good = {200, 206, 416} if start else {200}
+        self._exchange.expect(response, good, f"the blob {digest[:19]}… in {repository}")
         return response
 
     def _session(self, repository: str) -> str:
@@ -170,7 +171,15 @@ class Blobs:
             raise RegistryError(f"{self._exchange.host} did not finish an upload.", "Ask its owner.")
 
 
-def _pieces(file: BinaryIO) -> Iterator[bytes]:
-    file.seek(0)
-    while piece := file.read(_PIECE):
-        yield piece
+def _body(content: Content) -> bytes | Iterator[bytes]:
+    return content if isinstance(content, bytes) else _pieces(content)
+
+
+def _pieces(opener: Callable[[], BinaryIO | Iterator[bytes]]) -> Iterator[bytes]:
+    opened = opener()
+    if not hasattr(opened, "read"):
+        yield from opened
+        return
+    with cast("BinaryIO", opened) as file:
+        while piece := file.read(_PIECE):
+            yield piece

@@ -8,7 +8,7 @@ import json
 import os
 import shutil
 import subprocess
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -34,6 +34,7 @@ class Login:
         registry_token: Sent as it is.
         source: Where it was found, for messages.
         trouble: What could not be asked on the way here, for the case that we are refused.
+    is_whole: Whether it counts for all of the registry; podman knows logins for parts of one.
     """
 
     username: str = ""
@@ -42,6 +43,7 @@ class Login:
     registry_token: str = field(default="", repr=False)
     source: str = ""
     trouble: str = ""
+    is_whole: bool = True
 
     @property
     def is_anonymous(self) -> bool:
@@ -92,14 +94,15 @@ class FirstOf:
 
     def login(self, host: str, repository: str = "") -> Login:
         """The first login that is not anonymous; else nobody, with what went wrong on the way."""
-        troubles = []
+        troubles, is_whole = [], True
         for source in self.sources:
             found = source.login(host, repository)
+            is_whole = is_whole and found.is_whole
             if not found.is_anonymous:
-                return found
+                return replace(found, is_whole=is_whole)
             if found.trouble:
                 troubles.append(found.trouble)
-        return Login(trouble=" ".join(troubles))
+        return Login(trouble=" ".join(troubles), is_whole=is_whole)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +126,10 @@ class ConfigFile:
             return Login(trouble=f"{self._shown} holds no logins.")
         old_form = self.path.name == ".dockercfg" and "auths" not in content
         entries = content if old_form else _table(content, "auths")
+        is_whole = not any(key.startswith(f"{canonical_host(host)}/") for key in entries)
+        return replace(self._look(host, repository, content, entries), is_whole=is_whole)
+
+    def _look(self, host: str, repository: str, content: dict[str, Any], entries: dict[str, Any]) -> Login:
         helpers = _table(content, "credHelpers")
         named = next((helpers[key] for key in _keys(host, "") if helpers.get(key)), "")
         if named:
@@ -171,7 +178,7 @@ class ConfigFile:
             return Login(trouble=f"{name} cannot be run ({type(error).__name__}).")
         if done.returncode:
             unknown = "credentials not found" in done.stdout.lower() + done.stderr.lower()
-            return Login(trouble="" if unknown else f"{name} failed with exit code {done.returncode}.")
+            return Login(trouble="" if unknown else f"{name} failed: echo {server} | {name} get says why.")
         return _from_helper(name, done.stdout)
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from kfp_magics.errors import DigestMismatchError, ImageNotFoundError, RegistryError
 from kfp_magics.images.auth import Access, Authenticator
-from kfp_magics.images.wire import PassingError, Wire
+from kfp_magics.images.wire import PassingError, Wire, own_words
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
@@ -150,16 +150,6 @@ class Exchange:
         if self.host.endswith(".pkg.dev"):
             return "Check the name; gcloud artifacts repositories create makes a repository for images."
         return "Check the name and the tag; docker push or %kfp_build puts images there."
-
-
-def own_words(response: httpx.Response) -> str:
-    """What the registry says about a refusal, in one short line."""
-    try:
-        first = response.json()["errors"][0]
-        text = ": ".join(str(first[key]) for key in ("code", "message") if first.get(key))
-    except (ValueError, LookupError, TypeError, AttributeError):
-        return ""
-    return " ".join(text.split())[:200]
 
 
 def _remark(said: str) -> str:

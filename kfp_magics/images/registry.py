@@ -211,7 +211,8 @@ class Registry:
             repository: Path in this registry.
             digest: Of the content.
             size: Its bytes.
-            content: The bytes, or what opens them anew for each attempt.
+            content: The bytes, or what opens them anew for each attempt: a file, or pieces such as another
+                registry's `blob_stream`.
             mount_from: Repository of this registry that has the blob already, perhaps.
             probe: Look first whether it is there; False saves a request for content that is certainly new.
 

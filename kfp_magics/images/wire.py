@@ -123,7 +123,7 @@ class Wire:
         try:
             request = self._client.build_request(method, url, headers=headers, content=content, data=data)
             response = self._client.send(request, stream=True)
-            if not stream or response.status_code >= 400:
+            if not stream or response.status_code not in {200, 206}:
                 with closing(response):
                     response.read()
         except httpx.RequestError as error:
@@ -287,11 +287,22 @@ def _certificates(host: str, ca_file: str) -> ssl.SSLContext:
     return context
 
 
+def own_words(response: httpx.Response) -> str:
+    """What the registry says about a refusal, in one short line."""
+    try:
+        first = response.json()["errors"][0]
+        text = ": ".join(str(first[key]) for key in ("code", "message") if first.get(key))
+    except (ValueError, LookupError, TypeError, AttributeError):
+        return ""
+    return " ".join(text.split())[:200]
+
+
 def _busy(response: httpx.Response) -> PassingError:
     hint = ""
     if response.status_code == 429:
         hint = "You asked it too often. Wait, or log in if you have not: docker login raises the limit."
-    said = f"answered {response.status_code} {response.reason_phrase}".rstrip()
+    words = own_words(response)
+    said = f"answered {response.status_code} {response.reason_phrase}".rstrip() + (f" ({words})" if words else "")
     return PassingError(said, hint, _retry_after(response.headers.get("retry-after", "")))
 
 

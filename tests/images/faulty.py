@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import re
+import ssl
 import threading
 import time
 from dataclasses import dataclass, field
@@ -24,6 +25,8 @@ class Fault:
         cut: Bytes of the request's body (or, without one, of the answer's) after which the connection ends.
         tamper: Flips a bit in the middle of the answer's body.
         drop: Headers of the registry's answer that get lost.
+        forget: Headers of the request that get lost.
+        elsewhere: Host that takes the proxy's place in ``Location``.
     """
 
     match: str
@@ -35,6 +38,8 @@ class Fault:
     cut: int | None = None
     tamper: bool = False
     drop: tuple[str, ...] = ()
+    forget: tuple[str, ...] = ()
+    elsewhere: str = ""
 
 
 @dataclass
@@ -55,13 +60,17 @@ class Passed:
 class Faulty:
     """The proxy. `host` is what to call instead of the registry.
 
+    Args:
+        upstream: The registry, open to plain HTTP.
+        certificate: File of a key and a certificate; with it the proxy speaks TLS.
+
     Attributes:
         faults: What is still to go wrong.
         latency: Seconds that every request takes longer.
         passed: What came, in order.
     """
 
-    def __init__(self, upstream: str) -> None:
+    def __init__(self, upstream: str, certificate: str = "") -> None:
         self.upstream = upstream
         self.faults: list[Fault] = []
         self.latency = 0.0
@@ -73,10 +82,14 @@ class Faulty:
             owner = proxy
 
         self._http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        if certificate:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(certificate)
+            self._http.socket = context.wrap_socket(self._http.socket, server_side=True)
         self._http.daemon_threads = True
         self._http.block_on_close = False
         self.host = f"127.0.0.1:{self._http.server_port}"
-        self.url = f"http://{self.host}"
+        self.url = f"{'https' if certificate else 'http'}://{self.host}"
         threading.Thread(target=self._http.serve_forever, args=(0.05,), daemon=True).start()
 
     def fail(self, match: str, times: int = 1, **what: object) -> None:
@@ -121,12 +134,14 @@ class _Handler(BaseHTTPRequestHandler):
             passed.status = fault.status
             self._answer(fault.status, {"Content-Length": str(len(fault.body)), **fault.headers}, fault.body, None)
             return
-        status, headers, answer = self._ask(body)
+        status, headers, answer = self._ask(body, {*_HOP, *fault.forget})
         passed.status = status
         if fault.tamper:
             middle = len(answer) // 2
             answer = answer[:middle] + bytes([answer[middle] ^ 1]) + answer[middle + 1 :]
         headers = {name: value for name, value in headers.items() if name.lower() not in fault.drop} | fault.headers
+        if fault.elsewhere:
+            headers["Location"] = headers["Location"].replace(self.owner.host, fault.elsewhere)
         self._answer(status, headers, answer, fault.cut)
 
     # http.server asks for these names.
@@ -143,10 +158,10 @@ class _Handler(BaseHTTPRequestHandler):
         self.rfile.readline()
         return pieces
 
-    def _ask(self, body: bytes) -> tuple[int, dict[str, str], bytes]:
+    def _ask(self, body: bytes, lost: set[str]) -> tuple[int, dict[str, str], bytes]:
         upstream = http.client.HTTPConnection(self.owner.upstream, timeout=60)
         try:
-            headers = {name: value for name, value in self.headers.items() if name.lower() not in _HOP}
+            headers = {name: value for name, value in self.headers.items() if name.lower() not in lost}
             if body or self.command in {"POST", "PUT", "PATCH"}:
                 headers["Content-Length"] = str(len(body))
             upstream.request(self.command, self.path, body or None, headers)

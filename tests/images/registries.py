@@ -62,7 +62,7 @@ def free_port() -> int:
         return int(one.getsockname()[1])
 
 
-def start(folder: Path, *, auth: dict[str, Any] | None = None, tls: dict[str, str] | None = None) -> Iterator[str]:
+def start(folder: Path, *, auth: dict[str, Any] | None = None, **http: Any) -> Iterator[str]:
     """Runs a registry until the generator is closed; gives its host and port once it answers."""
     program = requires("docker-registry")
     for _ in range(5):
@@ -71,7 +71,7 @@ def start(folder: Path, *, auth: dict[str, Any] | None = None, tls: dict[str, st
             "version": 0.1,
             "log": {"level": "warn", "accesslog": {"disabled": True}},
             "storage": {"filesystem": {"rootdirectory": str(folder / "content")}, "delete": {"enabled": True}},
-            "http": {"addr": host, "secret": "for tests", **({"tls": tls} if tls else {})},
+            "http": {"addr": host, "secret": "for tests", **http},
         }
         if auth:
             config["auth"] = auth
@@ -276,12 +276,12 @@ class TokenServer:
 
 
 @pytest.fixture
-def faulty() -> Iterator[Callable[[Server], Faulty]]:
+def faulty() -> Iterator[Callable[..., Faulty]]:
     """Puts a proxy in front of a registry: ``proxy = faulty(registry)``, then tell the proxy what to do wrong."""
     made: list[Faulty] = []
 
-    def make(server: Server) -> Faulty:
-        made.append(Faulty(server.host))
+    def make(server: Server, certificate: str = "") -> Faulty:
+        made.append(Faulty(server.host, certificate))
         return made[-1]
 
     yield make
