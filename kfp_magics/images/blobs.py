@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 
 import httpx
 
-from kfp_magics.errors import AccessDeniedError, RegistryError
+from kfp_magics.errors import AccessDeniedError, DigestMismatchError, RegistryError
 from kfp_magics.images.auth import Access
 from kfp_magics.images.references import Verifier
 from kfp_magics.images.wire import PassingError, Patience
@@ -99,7 +99,7 @@ class Blobs:
         if not session:
             return "mounted"
         headers = {**_OCTETS, "Content-Length": str(size)}
-        self._finish(repository, session, digest, headers, lambda: _body(content))
+        self._finish(repository, session, digest, headers, lambda: _body(content, size))
         return "uploaded"
 
     def upload(self, repository: str, pieces: Iterable[bytes], finish: Callable[[], str]) -> str:
@@ -171,8 +171,19 @@ class Blobs:
             raise RegistryError(f"{self._exchange.host} did not finish an upload.", "Ask its owner.")
 
 
-def _body(content: Content) -> bytes | Iterator[bytes]:
-    return content if isinstance(content, bytes) else _pieces(content)
+def _body(content: Content, size: int) -> bytes | Iterator[bytes]:
+    return content if isinstance(content, bytes) else _of_size(_pieces(content), size)
+
+
+def _of_size(pieces: Iterator[bytes], size: int) -> Iterator[bytes]:
+    for piece in pieces:
+        size -= len(piece)
+        if size >= 0:
+            yield piece
+    if size:
+        raise DigestMismatchError(
+            "What is being pushed changed its length meanwhile.", "Nothing was published: build again."
+        )
 
 
 def _pieces(opener: Callable[[], BinaryIO | Iterator[bytes]]) -> Iterator[bytes]:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, TypeVar
 import httpx
 
 from kfp_magics import __version__
-from kfp_magics.errors import DigestMismatchError, RegistryError, RegistryUnavailableError
+from kfp_magics.errors import RegistryError, RegistryUnavailableError
 from kfp_magics.images.references import api_host
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
+_HEADERS = {"User-Agent": f"kfp-magics/{__version__}", "Accept": "*/*", "Accept-Encoding": "identity"}
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _BUSY = frozenset({408, 425, 429, 500, 502, 503, 504})
 _NOT_TLS = frozenset({"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE", "UNKNOWN_PROTOCOL"})
@@ -75,15 +76,14 @@ class Wire:
         self.base = f"{'http' if self.plain_http else 'https'}://{api_host(host)}"
         self._origin = _origin(httpx.URL(self.base))
         self._timeout, self._sleep = timeout, sleep
-        self._client = httpx.Client(
-            transport=_Transport(lambda: _certificates(host, ca_file), {} if here else urllib.request.getproxies()),
-            timeout=httpx.Timeout(timeout, connect=min(timeout, 15.0), pool=None),
-            headers={"User-Agent": f"kfp-magics/{__version__}", "Accept-Encoding": "identity"},
-        )
+        patience = httpx.Timeout(timeout, connect=min(timeout, 15.0), pool=None)
+        self._extensions = {"timeout": patience.as_dict()}
+        # Without httpx's client, which writes every address into the log: some are signed.
+        self._transport = _Transport(lambda: _certificates(host, ca_file), {} if here else urllib.request.getproxies())
 
     def close(self) -> None:
         """Closes the connections."""
-        self._client.close()
+        self._transport.close()
 
     def is_ours(self, url: str) -> bool:
         """Whether a URL leads to the registry itself, so that it may see what logs us in."""
@@ -121,8 +121,16 @@ class Wire:
             RegistryError: It will not.
         """
         try:
-            request = self._client.build_request(method, url, headers=headers, content=content, data=data)
-            response = self._client.send(request, stream=True)
+            request = httpx.Request(
+                method,
+                url,
+                headers={**_HEADERS, **(headers or {})},
+                content=content,
+                data=data,
+                extensions=self._extensions,
+            )
+            response = self._transport.handle_request(request)
+            response.request = request
             if not stream or response.status_code not in {200, 206}:
                 with closing(response):
                     response.read()
@@ -170,11 +178,6 @@ class Wire:
             return RegistryUnavailableError(
                 f"{self.host} speaks plain HTTP where HTTPS is wanted.",
                 "If you trust the network between: add it to the setting registry_plain_http.",
-            )
-        if isinstance(error, httpx.LocalProtocolError):
-            return DigestMismatchError(
-                f"What was being pushed to {self.host} changed while it was sent.",
-                "Nothing was published: build again.",
             )
         if isinstance(error, httpx.UnsupportedProtocol | httpx.TooManyRedirects):
             return RegistryError(f"{self.host} redirects without end or to no address.", "Ask its owner.")
@@ -226,7 +229,7 @@ class Patience:
 
 
 class _Transport(httpx.BaseTransport):
-    """Follows redirects itself, so that what logs us in stays with the registry and signed addresses in no log."""
+    """Follows redirects itself, so that what logs us in stays with the registry."""
 
     def __init__(self, certificates: Callable[[], ssl.SSLContext], proxies: Mapping[str, str]) -> None:
         self._certificates, self._proxies = certificates, proxies
@@ -269,7 +272,7 @@ def _onward(request: httpx.Request, location: str) -> httpx.Request:
         raise RegistryError(
             f"{request.url.host} redirects to {url.host} without TLS.", "Nothing was sent there: ask its owner."
         )
-    private = set() if _origin(url) == _origin(request.url) else {"authorization", "cookie"}
+    private = set() if _origin(url) == _origin(request.url) else {"authorization"}
     headers = {name: value for name, value in request.headers.items() if name not in private | {"host"}}
     return httpx.Request(request.method, url, headers=headers, extensions=request.extensions)
 

@@ -44,7 +44,7 @@ class Fault:
 
 @dataclass
 class Passed:
-    """A request that came, and what was answered (0: the connection was cut)."""
+    """A request that came (names of headers in small letters), and what was answered (0: the connection was cut)."""
 
     method: str
     path: str
@@ -125,7 +125,8 @@ class _Handler(BaseHTTPRequestHandler):
         has_body = self.headers.get("Content-Length", "0") != "0" or "Transfer-Encoding" in self.headers
         limit = fault.cut if has_body else None
         body = self._body(limit)
-        passed = Passed(self.command, self.path, dict(self.headers.items()), len(body))
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        passed = Passed(self.command, self.path, headers, len(body))
         self.owner.passed.append(passed)
         if limit is not None:
             self.close_connection = True
