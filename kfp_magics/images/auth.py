@@ -168,7 +168,7 @@ class Authenticator:
         kept = self._kept_login(access) is not None
         login = self.login(access)
         if login.registry_token:
-            return _Token(access, f"Bearer {_fit(login.registry_token)}", self._clock() + _LOGIN_KEPT)
+            return self._token(access, login.registry_token, _LOGIN_KEPT, login.source)
         realm = self._realm(login)
         if login.identity_token:
             response = self._wire.send("POST", realm, data=self._form(access, login.identity_token))
@@ -214,13 +214,19 @@ class Authenticator:
     def _read(self, access: Access, response: httpx.Response) -> _Token:
         try:
             answer: dict[str, Any] = response.json()
-            token = _fit(str(answer.get("token") or answer["access_token"]))
+            token = str(answer.get("token") or answer["access_token"])
             lasts = float(answer.get("expires_in") or 60)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise RegistryError(
                 f"The token server of {self._wire.host} answered {response.status_code} without a token.",
                 "Is the registry's name right? Ask its owner.",
             ) from error
+        return self._token(access, token, lasts, f"the token server of {self._wire.host}")
+
+    def _token(self, access: Access, token: str, lasts: float, source: str) -> _Token:
+        # What does not fit into a header is refused here, where the error does not show it.
+        if not re.fullmatch(r"[\x21-\x7e]+", token):
+            raise RegistryError(f"What {source} gives for {self._wire.host} is no token.", "Log in anew.")
         return _Token(access, f"Bearer {token}", self._clock() + lasts - min(10.0, lasts / 5))
 
 
@@ -242,13 +248,6 @@ def parse_challenges(headers: Iterable[str]) -> dict[str, dict[str, str]]:
             else:
                 current[name.lower()] = bare or re.sub(r"\\(.)", r"\1", quoted)
     return found
-
-
-def _fit(token: str) -> str:
-    """Refuses what does not fit into a header, here, where the error does not show it."""
-    if not re.fullmatch(r"[\x21-\x7e]+", token):
-        raise ValueError("not a token")
-    return token
 
 
 def _basic(login: Login) -> str:

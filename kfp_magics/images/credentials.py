@@ -150,7 +150,7 @@ class ConfigFile:
         username, secret = str(entry.get("username") or ""), str(entry.get("password") or "")
         if entry.get("auth"):
             try:
-                plain = base64.b64decode(str(entry["auth"])).decode()
+                plain = base64.b64decode(str(entry["auth"]), validate=True).decode()
             except (binascii.Error, UnicodeDecodeError):
                 return Login(trouble=f"A login in {self._shown} is not readable: docker login writes it anew.")
             username, _, secret = plain.rstrip("\0").partition(":")
