@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 import kfp
 from kfp import dsl
-from kfp.dsl import base_component, component_factory
+from kfp.dsl import base_component, component_factory, pipeline_context
+from kfp.local.config import LocalExecutionConfig
 
 from kfp_magics import ir as irs
 from kfp_magics.backends.base import StepSource
 from kfp_magics.cells.module import MODULE_HEADER_LINES, step_module
 from kfp_magics.compiler_pods import apply_pod_options
-from kfp_magics.errors import DefinitionError, KfpMagicsError
+from kfp_magics.errors import DefinitionError, KfpMagicsError, did_you_mean
 from kfp_magics.model import MISSING, Component, Pipeline, Port
 
 if TYPE_CHECKING:
@@ -49,13 +50,27 @@ def step(component: Component, image: str = "") -> Callable[..., Any]:
         DefinitionError: KFP does not take the step.
     """
     made = kfp_component(component, image)
+    hint = f"Compose it in %%kfp_pipeline, or try it alone: %kfp_try {component.name}"
+    if component.language in {"python", "statements"}:
+        hint += f"; {component.name}.fn(…) is the plain function."
 
-    def add(**arguments: object) -> Any:  # noqa: ANN401  (kfp's own task)
-        task = made(**arguments)
+    def add(*positional: object, **arguments: object) -> Any:  # noqa: ANN401  (kfp's own task)
+        refuse_outside(f"step {component.name!r}", hint)
+        task = made(*positional, **arguments)
         apply_pod_options(task, component.pod)
         return task
 
     return add
+
+
+def refuse_outside(what: str, hint: str) -> None:
+    """Refuses what only means something while a pipeline is composed; kfp.local, once initialised, executes it.
+
+    Raises:
+        DefinitionError: No pipeline is being composed.
+    """
+    if pipeline_context.Pipeline.get_default_pipeline() is None and LocalExecutionConfig.instance is None:
+        raise DefinitionError(f"The {what} was called outside of a pipeline.", hint)
 
 
 def kfp_component(component: Component, image: str = "") -> Any:  # noqa: ANN401  (kfp's own component)
@@ -200,14 +215,26 @@ class _translated:  # noqa: N801  (a context manager that reads as a phrase)
         if error is None or isinstance(error, KfpMagicsError | NameError):
             return
         stack = traceback.extract_tb(frames)
-        inside_kfp = "/kfp/" in stack[-1].filename
+        reason, hint = " ".join(str(error).split()), _HINT
         wrong_call = isinstance(error, TypeError) and "argument" in str(error)
-        if not (inside_kfp or wrong_call):
+        if isinstance(error, KeyError) and "outputs" in (stack[-1].line or ""):
+            reason, hint = f"there is no output {error.args[0]!r}.", did_you_mean(str(error.args[0]), _outputs(frames))
+        elif isinstance(error, AttributeError) and isinstance(error.obj, dsl.PipelineTask):
+            known = [name for name in dir(error.obj) if not name.startswith("_")]
+            reason, hint = f"a task has no {error.name!r}.", did_you_mean(str(error.name), known)
+        elif not ("/kfp/" in stack[-1].filename or wrong_call):
             return
         line = next((one.lineno for one in reversed(stack) if one.filename.startswith("<pipeline")), None)
         where = f" (line {line})" if line else ""
-        reason = " ".join(str(error).split())
-        raise DefinitionError(f"The pipeline {self._name!r} does not compose{where}: {reason}", _HINT) from error
+        raise DefinitionError(f"The pipeline {self._name!r} does not compose{where}: {reason}", hint) from error
+
+
+def _outputs(frames: TracebackType | None) -> set[str]:
+    """The outputs of the tasks that the innermost frame knows by name."""
+    while frames is not None and frames.tb_next is not None:
+        frames = frames.tb_next
+    values = frames.tb_frame.f_locals.values() if frames is not None else ()
+    return {str(name) for value in values if isinstance(value, dsl.PipelineTask) for name in value.outputs}
 
 
 def compile_pipeline(

@@ -143,7 +143,9 @@ class Definitions:
         if name in foreign:
             known = {one.name: one for one in self._components()}
             return compiler.compile_pipeline(foreign[name], name=name, components=known)
-        if Path(name).suffix in {".yaml", ".yml", ".json"} and Path(name).is_file():
+        if Path(name).suffix in {".yaml", ".yml", ".json"}:
+            if not Path(name).is_file():
+                raise NotFoundError(f"There is no file {name!r}.", f"It would be {Path(name).absolute()}.")
             return compiler.load_pipeline(Path(name))
         raise NotFoundError(
             f"There is no pipeline or step {name!r}.",

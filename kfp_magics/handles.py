@@ -27,9 +27,9 @@ class Step:
         self.__name__ = component.name
         self.__doc__ = component.description or None
 
-    def __call__(self, **arguments: Any) -> Any:  # noqa: ANN401  (kfp's own task)
+    def __call__(self, *positional: Any, **arguments: Any) -> Any:  # noqa: ANN401  (kfp's own task)
         """Adds the step to the pipeline that is being composed."""
-        return self.kfp(**arguments)
+        return self.kfp(*positional, **arguments)
 
     @cached_property
     def kfp(self) -> Any:  # noqa: ANN401  (kfp's own component)
@@ -67,9 +67,14 @@ class ComposedPipeline:
         self.__name__ = pipeline.name
         self.__doc__ = pipeline.description or None
 
-    def __call__(self, **arguments: Any) -> Any:  # noqa: ANN401  (kfp's own task)
+    def __call__(self, *positional: Any, **arguments: Any) -> Any:  # noqa: ANN401  (kfp's own task)
         """Adds the pipeline as one group of tasks to the pipeline that is being composed."""
-        return self.kfp(**arguments)
+        from kfp_magics.compiler import refuse_outside  # noqa: PLC0415  (kfp is imported since it was composed)
+
+        refuse_outside(
+            f"pipeline {self.__name__!r}", f"Nest it in another %%kfp_pipeline, or run it: %kfp_run {self.__name__}"
+        )
+        return self.kfp(*positional, **arguments)
 
     def __repr__(self) -> str:
         return f"pipeline {self.pipeline.name}({', '.join(_port_text(port) for port in self.pipeline.parameters)})"

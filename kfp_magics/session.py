@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -251,7 +252,8 @@ class Session:
             return RunFailedError(f"Run {run.name!r} did not succeed: {why}", hint, run=run)
         error, where = culprit.error, ""
         if error and error.line:
-            where = f" (line {error.line} of its cell: {error.text.strip()})" if error.text else f" (line {error.line})"
+            cell = " of its cell" if self._is_from_a_cell(run, culprit) else ""
+            where = f" (line {error.line}{cell}" + (f": {error.text.strip()})" if error.text else ")")
         lines = self.log_tail(run, culprit, lines=8).rstrip()
         return RunFailedError(
             f"Step {culprit.name!r} of run {run.name!r} failed{where}: {error.message if error else 'no reason given'}",
@@ -260,6 +262,13 @@ class Session:
             + f"%kfp_logs {run.id} {culprit.id} shows its whole log; %kfp_retry {run.id} resumes the run.",
             run=run,
         )
+
+    def _is_from_a_cell(self, run: Run, task: Task) -> bool:
+        from kfp_magics.ir import look_up  # noqa: PLC0415  (reads YAML, which authoring does not)
+
+        with suppress(NotFoundError):
+            return bool(task.cell_id) or look_up(self.sources(run), task.component) is not None
+        return False
 
     # Look
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import builtins
+import shlex
 import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from kfp_magics import live
 from kfp_magics.arguments import read_value
@@ -84,7 +85,8 @@ def feed(component: Component, texts: Mapping[str, str], namespace: Mapping[str,
     if missing:
         raise ArgumentError(
             f"The step {component.name!r} also needs {', '.join(missing)}.",
-            f"%kfp_try {component.name} " + " ".join(f"{name}=…" for name in [*texts, *missing]),
+            shlex.join(["%kfp_try", component.name, *(f"{name}={text}" for name, text in texts.items())])
+            + "".join(f" {name}=…" for name in missing),
         )
     how = live.formats(component.source)
     parameters = {n: _parameter(ports[n], text, namespace) for n, text in texts.items() if ports[n].is_parameter}
@@ -158,7 +160,8 @@ def _parameter(port: Port, text: str, namespace: Mapping[str, object]) -> Json:
         return read_value(text, port)
     except ArgumentError:
         if text in namespace:
-            return namespace[text]
+            value: Any = namespace[text]
+            return value.item() if hasattr(value, "item") and hasattr(value, "dtype") else value  # a number of NumPy's
         raise
 
 
@@ -173,7 +176,7 @@ def _artifact(port: Port, text: str, namespace: Mapping[str, object], folder: Pa
     names = [name for name in namespace if not name.startswith("_")]
     raise ArgumentError(
         f"The input {port.name!r} wants a variable or a file, and {text!r} is neither.",
-        did_you_mean(text, names) if names else "Give the path of a file that exists.",
+        did_you_mean(text, names) if text.isidentifier() and names else f"It would be {path.absolute()}.",
     )
 
 

@@ -39,13 +39,15 @@ class ActMagics(KfpMagics):
         return self.follow(self.session.retry(words.run), wait=words.wait)
 
     @magic_arguments()
-    @argument("run", help=_RUN)
+    @argument("run", nargs="?", default="", help=_RUN)
     @argument("values", nargs="*", help="parameter=value to change.")
     @start_arguments
     @line_magic
     def kfp_clone(self, line: str) -> LiveRun:
         """Starts a run of the same compiled pipeline with the same arguments, but for those given."""
         words = parse(self.kfp_clone, line)
+        if "=" in words.run:  # no run is named so, and the newest one is meant
+            words.run, words.values = "", [words.run, *words.values]
         return self.follow(self.session.clone(words.run, words.values, run_options(words)), wait=words.wait)
 
     @magic_arguments()

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 from kfp_magics.model import State
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
-    from kfp_magics.model import Artifact, Json, Run, Task
+    from kfp_magics.model import Json, Run, Task
     from kfp_magics.runs.compare import Comparison
 
 MARKS = {
@@ -118,7 +118,7 @@ def _branch(parent: str, members: dict[str, list[Task]], indent: str) -> list[st
 def artifacts_table(tasks: Iterable[Task]) -> str:
     """Lists what tasks wrote: artifacts with their metadata, and output values."""
     rows = [
-        (task.id, one.name, one.type.removeprefix("system."), _metadata(one), one.uri)
+        (task.id, one.name, one.type.removeprefix("system."), metadata_text(one.metadata), one.uri)
         for task in tasks
         for one in task.artifacts
         if one.io == "output"
@@ -126,8 +126,9 @@ def artifacts_table(tasks: Iterable[Task]) -> str:
     return table(rows, ("STEP", "NAME", "TYPE", "METADATA", "WHERE")) if rows else "No artifacts."
 
 
-def _metadata(one: Artifact) -> str:
-    return ", ".join(f"{key}={value_text(value, 20)}" for key, value in one.metadata.items() if key != "display_name")
+def metadata_text(metadata: Mapping[str, Json]) -> str:
+    """Writes what a step noted beside an artifact: ``rmse=0.5, rows=1450``."""
+    return ", ".join(f"{key}={value_text(value, 20)}" for key, value in metadata.items() if key != "display_name")
 
 
 def comparison_text(comparison: Comparison) -> str:

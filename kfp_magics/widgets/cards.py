@@ -7,6 +7,7 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from kfp_magics.handles import signature
+from kfp_magics.live import ArtifactFile
 from kfp_magics.runs import text
 
 if TYPE_CHECKING:
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from kfp_magics.handles import Step
-    from kfp_magics.model import PodOptions, Run, Task
+    from kfp_magics.model import Json, PodOptions, Run, Task
     from kfp_magics.runs.compare import Comparison
     from kfp_magics.trying import Replay, Trial
 
@@ -93,8 +94,15 @@ class TrialCard(_Text):
     def __repr__(self) -> str:
         lines = [text.run_tree(self.trial.run)]
         for name, value in self.trial.outputs.items():
-            lines.append(f"  {name} = {text.value_text(getattr(value, 'path', None) or value, 100)}")
+            lines.append(f"  {name} = {_output_text(value)}")
         return "\n".join(lines)
+
+
+def _output_text(value: Json | ArtifactFile) -> str:
+    if not isinstance(value, ArtifactFile):
+        return text.value_text(value, 100)
+    numbers = text.metadata_text(value.metadata)
+    return f"{value.path}  ({numbers})" if numbers else value.path
 
 
 @dataclass(frozen=True, repr=False)

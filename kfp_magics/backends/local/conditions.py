@@ -5,6 +5,7 @@ A condition that cannot be evaluated fails its task; it never counts as false, a
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,14 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from kfp_magics.model import Json
+
+_PARAMETER = r"inputs\.parameter_values\['(?:pipelinechannel--)?([^']*)'\]"
+_CAST = re.compile(rf"\b(?:int|double|string|bool)\({_PARAMETER}\)")
+
+
+def readable(expression: str) -> str:
+    """Writes a condition as a person would: ``check-Output > 3``."""
+    return re.sub(_PARAMETER, r"\1", _CAST.sub(r"\1", expression))
 
 
 def holds(expression: str, parameters: Mapping[str, Json]) -> bool:

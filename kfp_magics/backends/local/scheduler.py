@@ -118,7 +118,7 @@ class Scheduler:
             return self._skip(node, str(missing))
         condition = policy.get("condition")
         if condition and not conditions.holds(condition, given.parameters):
-            return self._skip(node, f"its condition is false: {condition}")
+            return self._skip(node, f"its condition is false: {conditions.readable(condition)}")
         if "parameterIterator" in node.spec or "artifactIterator" in node.spec:
             return await self._loop(node, component, given)
         return await self._carry_out(node, component, given)
