@@ -50,6 +50,13 @@ def __dir__() -> list[str]:
     return sorted(__all__)
 
 
+def _jupyter_server_extension_points() -> list[dict[str, object]]:
+    """Tells Jupyter Server where the extension is."""
+    from kfp_magics.server.app import KfpMagicsApp  # noqa: PLC0415  (jupyter_server only in a server)
+
+    return [{"module": "kfp_magics.server.app", "app": KfpMagicsApp}]
+
+
 def load_ipython_extension(shell: InteractiveShell) -> None:
     """Registers the magics; called by ``%load_ext kfp_magics``."""
     from kfp_magics.magics import register  # noqa: PLC0415  (IPython only when a shell asks)

@@ -341,7 +341,7 @@ class Run:
         error: Why it failed.
         experiment: KFP experiment, or empty.
         notebook: Path of the notebook that started it, or empty.
-        started_by: ``notebook``, ``cli``, ``schedule`` or ``trigger: …``.
+        started_by: ``notebook``, ``panel``, ``cli``, ``schedule`` or ``trigger: …``.
     """
 
     id: str

@@ -91,8 +91,8 @@ class Settings(HasTraits):
 
     @property
     def store_path(self) -> Path:
-        """The SQLite file of runs and tasks."""
-        return self.home_path / "runs.sqlite"
+        """The SQLite file of runs and tasks; the store makes it, and its folder."""
+        return Path(self.home).expanduser() / "runs.sqlite"
 
 
 def _from_environment(settings: Settings) -> dict[str, str]:

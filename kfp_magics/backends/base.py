@@ -39,7 +39,7 @@ class SubmitOptions:
         experiment: KFP experiment.
         cache: False runs every task; True leaves it to each task.
         notebook: Path of the notebook that starts it.
-        started_by: ``notebook``, ``cli``, ``schedule`` or ``trigger: …``.
+        started_by: ``notebook``, ``panel``, ``cli``, ``schedule`` or ``trigger: …``.
         sources: Component name → the cell it came from.
         input_artifacts: Pipeline input artifact → path on this machine (a single step tried on live objects).
     """
@@ -49,7 +49,7 @@ class SubmitOptions:
     experiment: str = ""
     cache: bool = True
     notebook: str = ""
-    started_by: Literal["notebook", "cli", "schedule"] | str = "notebook"  # noqa: PYI051  (the usual words)
+    started_by: Literal["notebook", "panel", "cli", "schedule"] | str = "notebook"  # noqa: PYI051  (the usual words)
     sources: Mapping[str, StepSource] = field(default_factory=dict)
     input_artifacts: Mapping[str, Path] = field(default_factory=dict)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from kfp_magics.model import State
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from kfp_magics.model import Json, Run, Task
 
@@ -125,7 +125,7 @@ def _of(run: Run, value: Callable[[Task], Json]) -> dict[str, Json]:
 def _seconds(task: Task) -> float | None:
     if task.cached or task.state is not State.SUCCEEDED or task.started is None or task.finished is None:
         return None
-    return round(task.finished - task.started, 2)
+    return round(max(0.0, task.finished - task.started), 2)  # a clock may have jumped
 
 
 def _source_differences(a: Mapping[str, str], b: Mapping[str, str]) -> list[tuple[str, str]]:
@@ -136,3 +136,63 @@ def _source_differences(a: Mapping[str, str], b: Mapping[str, str]) -> list[tupl
         if text:
             found.append((step, text))
     return found
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One fact about several runs.
+
+    Attributes:
+        what: Its name: a parameter, a step, or ``step: metric``.
+        values: In each run; None where a run has none.
+    """
+
+    what: str
+    values: tuple[Json, ...]
+
+    @property
+    def same(self) -> bool:
+        """Whether it is the same in all of them."""
+        return all(one == self.values[0] for one in self.values)
+
+
+def side_by_side(runs: Sequence[Run]) -> dict[str, tuple[Row, ...]]:
+    """Puts the facts of several runs beside each other, those that are the same included.
+
+    Args:
+        runs: With their tasks.
+
+    Returns:
+        ``parameters``, ``metrics``, ``states``, ``durations`` in seconds and ``images``, each with its rows.
+    """
+    return {
+        "parameters": _rows([run.parameters for run in runs]),
+        "metrics": _rows([_metrics(run) for run in runs]),
+        "states": _rows([_of(run, lambda task: str(task.state)) for run in runs]),
+        "durations": _rows([_known(_of(run, _seconds)) for run in runs]),
+        "images": _rows([_of(run, lambda task: task.image) for run in runs]),
+    }
+
+
+def source_changes(sources: Sequence[Mapping[str, str]]) -> dict[str, tuple[str, ...]]:
+    """Tells what each run's cells have that those of the first run have not.
+
+    Args:
+        sources: For each run: step → text of its cell.
+
+    Returns:
+        Step → a unified difference for each run, empty where there is none; steps that are the same everywhere are
+        left out.
+    """
+    diffs = [dict(_source_differences(sources[0], other)) for other in sources]
+    steps = dict.fromkeys(step for one in diffs for step in one)
+    return {step: tuple(one.get(step, "") for one in diffs) for step in steps}
+
+
+def _rows(facts: Sequence[Mapping[str, Json]]) -> tuple[Row, ...]:
+    names = dict.fromkeys(name for one in facts for name in one)
+    return tuple(Row(name, tuple(one.get(name) for one in facts)) for name in names)
+
+
+def _known(values: Mapping[str, Json]) -> dict[str, Json]:
+    return {name: value for name, value in values.items() if value is not None}

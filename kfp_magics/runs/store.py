@@ -103,6 +103,23 @@ class Store:
         with self.reading() as connection:
             return self._load(connection, run_id)
 
+    def run_of_task(self, run_id: str, task_id: str) -> tuple[Run, Task]:
+        """Reads one task, and its run without the others: cheap however many there are.
+
+        Raises:
+            NotFoundError: There is no such run or task.
+        """
+        with self.reading() as connection:
+            self.must_exist(connection, run_id)
+            (body,) = connection.execute("SELECT body FROM runs WHERE id = ?", (run_id,)).fetchone()
+            found = connection.execute(
+                "SELECT body FROM tasks WHERE run_id = ? AND id = ?", (run_id, task_id)
+            ).fetchone()
+            if found is None:
+                known = [one for (one,) in connection.execute("SELECT id FROM tasks WHERE run_id = ?", (run_id,))]
+                raise NotFoundError(f"The run {run_id!r} has no task {task_id!r}.", did_you_mean(task_id, known))
+        return Run.from_json(json.loads(body)), Task.from_json(json.loads(found[0]))
+
     @staticmethod
     def _load(connection: sqlite3.Connection, run_id: str) -> Run:
         Store.must_exist(connection, run_id)

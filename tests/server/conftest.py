@@ -1,0 +1,156 @@
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+# The plugin would make a server's surroundings for every test of the project; here only those in this folder get them.
+from pytest_jupyter.jupyter_server import *  # noqa: F403
+from tornado.httpclient import HTTPClientError
+
+from kfp_magics.backends.base import StepSource, SubmitOptions
+from kfp_magics.runs.store import Store
+from kfp_magics.server.base import SERVICE
+from kfp_magics.server.service import Service
+from kfp_magics.settings import Settings
+from tests.local.conftest import Engine
+from tests.server import contract
+
+
+@dataclass
+class Answer:
+    """What the server said."""
+
+    status: int
+    headers: Any
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+Ask = Callable[..., Awaitable[Answer]]
+
+
+@pytest.fixture
+def settings(monkeypatch: pytest.MonkeyPatch) -> Settings:
+    monkeypatch.setenv("KFP_MAGICS_GRACE", "0.5")
+    return Settings()
+
+
+@pytest.fixture
+def jp_server_config(settings: Settings) -> dict[str, Any]:
+    return {"ServerApp": {"jpserver_extensions": {"kfp_magics": True}}}
+
+
+@pytest.fixture
+def engine(settings: Settings) -> Iterator[Engine]:
+    with Engine(settings) as made:
+        yield made
+
+
+@pytest.fixture
+def store(engine: Engine) -> Store:
+    return engine.store
+
+
+@pytest.fixture
+def service(jp_serverapp: Any) -> Service:
+    found: Service = jp_serverapp.web_app.settings[SERVICE]
+    return found
+
+
+@pytest.fixture
+def ask(jp_fetch: Any) -> Ask:
+    """Asks, and checks the answer against the API description."""
+
+    async def fetch(method: str, path: str, body: Any = None, **params: Any) -> Answer:
+        headers = params.pop("headers", {})
+        data = None if body is None and method == "GET" else json.dumps(body) if body is not None else ""
+        query = [(key, one) for key, value in params.items() for one in (value if isinstance(value, list) else [value])]
+        if method == "DELETE":
+            data = None
+        try:
+            got = await jp_fetch(
+                f"kfp-magics/api{path}", method=method, body=data, params=query, headers=headers, request_timeout=60
+            )
+        except HTTPClientError as error:
+            got = error.response
+        answer = Answer(got.code, got.headers, got.body)
+        contract.check(method, path, answer.status, answer.headers, answer.body)
+        return answer
+
+    return fetch
+
+
+PIPELINE = """
+from kfp import dsl
+
+@dsl.component
+def make(lines: int, report: dsl.Output[dsl.HTML], data: dsl.Output[dsl.Dataset], folder: dsl.Output[dsl.Model]) -> int:
+    import pathlib
+    for line in range(lines):
+        print("line", line)
+    pathlib.Path(report.path).write_text("<script>alert(1)</script>")
+    pathlib.Path(data.path).write_text("a,b\\n1,2\\n3,4\\n")
+    pathlib.Path(folder.path).mkdir()
+    pathlib.Path(folder.path, "weights.bin").write_bytes(b"w" * 1000)
+    data.metadata["rows"] = 2
+    return lines
+
+@dsl.component
+def wait(seconds: float, fail: bool) -> str:
+    import time
+    print("waiting", flush=True)
+    time.sleep(seconds)
+    if fail:
+        raise ValueError("as you wish")
+    return "waited"
+
+@dsl.pipeline(name="shown")
+def shown(lines: int = 3, seconds: float = 0.0, fail: bool = False):
+    make(lines=lines)
+    wait(seconds=seconds, fail=fail)
+"""
+
+
+@pytest.fixture(scope="session")
+def ir(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A compiled pipeline of two steps."""
+    import importlib.util
+
+    from kfp import compiler
+
+    folder = tmp_path_factory.mktemp("pipeline")
+    (folder / "shown.py").write_text(PIPELINE)
+    spec = importlib.util.spec_from_file_location("shown_pipeline", folder / "shown.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    compiler.Compiler().compile(module.shown, str(folder / "shown.yaml"))
+    return (folder / "shown.yaml").read_text()
+
+
+def options(**changes: Any) -> SubmitOptions:
+    """How a notebook would start it."""
+    sources = {
+        "make": StepSource(cell_id="c-make", source="\ndef make(): ...\n", label="cell 'make'"),
+        "wait": StepSource(cell_id="c-wait", source="\ndef wait(): ...\n", label="cell 'wait'"),
+    }
+    return SubmitOptions(**{"sources": sources, **changes})
+
+
+async def until(reached: Callable[[], Awaitable[Any]], seconds: float = 60) -> Any:
+    import asyncio
+
+    deadline = time.monotonic() + seconds
+    while not (found := await reached()):
+        assert time.monotonic() < deadline, "it never came so far"
+        await asyncio.sleep(0.05)
+    return found
