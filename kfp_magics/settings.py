@@ -44,6 +44,14 @@ class Settings(HasTraits):
     grace = Float(5.0, min=0.0, help="Seconds between the polite and the hard end of a task.").tag(config=True)
     disk_quota = Int(0, min=0, help="Bytes that one task may write to its folder; 0 for no limit.").tag(config=True)
     offline = Bool(default_value=False, help="Make environments from uv's cache only.").tag(config=True)
+    google_project = Unicode(help="Google Cloud project; that of the credentials when empty.").tag(config=True)
+    google_region = Unicode("global", help="Where Google's services work for us, or 'global'.").tag(config=True)
+    cloudbuild_bucket = Unicode(help="Bucket for sources; Cloud Build's usual one when empty.").tag(config=True)
+    cloudbuild_endpoint = Unicode(help="Address of another Cloud Build; Google's when empty.").tag(config=True)
+    cloudbuild_service_account = Unicode(help="Account whose rights a build has.").tag(config=True)
+    cloudbuild_machine_type = Unicode(help="Machine that builds, e.g. E2_HIGHCPU_8.").tag(config=True)
+    cloudbuild_worker_pool = Unicode(help="Full name of a private pool that builds.").tag(config=True)
+    cloudbuild_timeout = Int(0, min=0, help="Seconds that a build may take; Google's limit when 0.").tag(config=True)
     poll_interval = Float(0.2, min=0.05, help="Seconds between looks at the store for the live view.").tag(config=True)
     registry_plain_http = Unicode(
         "", help="Registries besides this machine's that speak HTTP without TLS: hosts, separated by commas."

@@ -42,7 +42,7 @@ class GoogleDefault:
                 if self._credentials is None:
                     self._credentials, _ = google.auth.default(scopes=[_SCOPE])
                 if not self._credentials.valid:
-                    self._credentials.refresh(Request())  # type: ignore[no-untyped-call]
+                    self._credentials.refresh(Request())
             except google.auth.exceptions.GoogleAuthError as error:
                 self._credentials = None
                 return Login(trouble=f"Google's default credentials do not work ({type(error).__name__}).")

@@ -16,6 +16,7 @@ import shutil
 import subprocess
 import tarfile
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -229,11 +230,21 @@ class Podman:
     def close(self) -> None:
         """Ends its containers and removes its storage."""
         self("rm", "--all", "--force", "--time", "0")
-        mounts = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]
-        for mount in reversed(mounts):
-            if mount.startswith(f"{self.folder}/"):
+        for attempt in range(10):  # what cleans up after a killed container may mount the storage once more
+            for mount in reversed(self._mounts()):
                 subprocess.run(["umount", "--lazy", mount], check=False, capture_output=True)
-        shutil.rmtree(self.folder)
+            try:
+                shutil.rmtree(self.folder)
+            except OSError:
+                if attempt == 9:
+                    raise
+                time.sleep(0.2)
+            else:
+                return
+
+    def _mounts(self) -> list[str]:
+        mounts = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]
+        return [mount for mount in mounts if mount.startswith(f"{self.folder}/")]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
