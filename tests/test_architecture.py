@@ -127,7 +127,7 @@ from IPython.core.interactiveshell import InteractiveShell
 shell = InteractiveShell.instance()
 shell.run_line_magic("load_ext", "kfp_magics")
 assert "kfp_run" in shell.magics_manager.magics["line"]
-heavy = {"kfp", "google", "anywidget", "ipywidgets", "pandas", "networkx", "celpy", "nbclient"}
+heavy = {"kfp", "google", "anywidget", "ipywidgets", "pandas", "networkx", "celpy", "nbclient", "httpx"}
 print(sorted(heavy & set(sys.modules)))
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

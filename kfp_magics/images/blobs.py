@@ -24,6 +24,7 @@ Content: TypeAlias = bytes | Callable[[], BinaryIO | Iterator[bytes]]
 Put: TypeAlias = Literal["present", "mounted", "uploaded"]
 PULL, PUSH = frozenset({"pull"}), frozenset({"pull", "push"})
 _PIECE = 1 << 20
+_SLOWEST = 4 << 20  # bytes a second that a registry takes to store and check what it was sent
 _EMPTY = {"Content-Length": "0"}
 _OCTETS = {"Content-Type": "application/octet-stream"}
 
@@ -38,6 +39,7 @@ class Blobs:
     def __init__(self, exchange: Exchange) -> None:
         self._exchange = exchange
         self._unmountable: set[tuple[str, str]] = set()
+        self._shaky: set[tuple[str, str]] = set()
 
     def has(self, repository: str, digest: str, actions: frozenset[str] = PULL) -> bool:
         """Whether a blob is there. Tried once."""
@@ -139,7 +141,8 @@ class Blobs:
 
     def _mount(self, repository: str, digest: str, source: str) -> str:
         """Mounts a blob, or opens an upload where that is not possible; empty when it is mounted."""
-        if (repository, source) in self._unmountable:
+        pair = (repository, source)
+        if pair in self._unmountable:
             return self._session(repository)
         query = urlencode({"mount": digest, "from": source})
         url = f"{self._exchange.url(repository, 'blobs', 'uploads/')}?{query}"
@@ -147,13 +150,20 @@ class Blobs:
             response = self._exchange.once("POST", url, Access(repository, PUSH, frozenset({source})), headers=_EMPTY)
         except AccessDeniedError:
             # Nothing may be read there, or the token server is strict: what follows says what is really missing.
-            self._unmountable.add((repository, source))
+            self._unmountable.add(pair)
+            return self._session(repository)
+        except PassingError:
+            # Some fail at nothing but mounting: after the second time the blob travels.
+            if pair not in self._shaky:
+                self._shaky.add(pair)
+                raise
+            self._unmountable.add(pair)
             return self._session(repository)
         if response.status_code == 201:
             return ""
         if response.status_code == 202:
             return self._exchange.location(response)
-        self._unmountable.add((repository, source))
+        self._unmountable.add(pair)
         return self._session(repository)
 
     def _finish(
@@ -165,7 +175,10 @@ class Blobs:
         body: Callable[[], bytes | Iterable[bytes]] | None,
     ) -> None:
         url = f"{session}{'&' if '?' in session else '?'}{urlencode({'digest': digest})}"
-        response = self._exchange.once("PUT", url, Access(repository, PUSH), headers=headers, body=body)
+        patience = int(headers["Content-Length"]) / _SLOWEST
+        response = self._exchange.once(
+            "PUT", url, Access(repository, PUSH), headers=headers, body=body, patience=patience
+        )
         self._exchange.expect(response, {200, 201, 202, 204}, f"a blob for {repository}")
         if response.status_code == 202:
             raise RegistryError(f"{self._exchange.host} did not finish an upload.", "Ask its owner.")

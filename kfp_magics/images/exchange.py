@@ -47,6 +47,7 @@ class Exchange:
         body: Callable[[], bytes | Iterable[bytes]] | None = None,
         replay: bool = True,
         stream: bool = False,
+        patience: float = 0.0,
     ) -> httpx.Response:
         """Sends a request, a second time when the registry wants to know who we are.
 
@@ -58,6 +59,7 @@ class Exchange:
             body: Makes the body anew for each time it is sent.
             replay: Whether `body` can do that.
             stream: Leave the body of a success unread.
+            patience: Seconds more that the answer may take.
 
         Raises:
             AccessDeniedError: We may not.
@@ -68,7 +70,9 @@ class Exchange:
             sent = self._auth.header(access) if ours else ""
             login = {"Authorization": sent} if sent else {}
             content = body() if body else None
-            response = self.wire.send(method, url, headers={**(headers or {}), **login}, content=content, stream=stream)
+            response = self.wire.send(
+                method, url, headers={**(headers or {}), **login}, content=content, stream=stream, patience=patience
+            )
             refused = response.status_code == 401 and ours
             if not refused or last or not self._auth.challenged(response, sent) or not replay:
                 break

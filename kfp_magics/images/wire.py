@@ -76,8 +76,6 @@ class Wire:
         self.base = f"{'http' if self.plain_http else 'https'}://{api_host(host)}"
         self._origin = _origin(httpx.URL(self.base))
         self._timeout, self._sleep = timeout, sleep
-        patience = httpx.Timeout(timeout, connect=min(timeout, 15.0), pool=None)
-        self._extensions = {"timeout": patience.as_dict()}
         # Without httpx's client, which writes every address into the log: some are signed.
         self._transport = _Transport(lambda: _certificates(host, ca_file), {} if here else urllib.request.getproxies())
 
@@ -105,6 +103,7 @@ class Wire:
         content: bytes | Iterable[bytes] | None = None,
         data: Mapping[str, str] | None = None,
         stream: bool = False,
+        patience: float = 0.0,
     ) -> httpx.Response:
         """Sends one request.
 
@@ -115,6 +114,7 @@ class Wire:
             content: The body.
             data: A form instead of a body.
             stream: Leave the body of a success to be read piece by piece and closed by the caller.
+            patience: Seconds more that the answer may take.
 
         Raises:
             PassingError: It may succeed when tried again.
@@ -127,7 +127,7 @@ class Wire:
                 headers={**_HEADERS, **(headers or {})},
                 content=content,
                 data=data,
-                extensions=self._extensions,
+                extensions={"timeout": self._limits(patience)},
             )
             response = self._transport.handle_request(request)
             response.request = request
@@ -141,6 +141,11 @@ class Wire:
         if response.status_code in _BUSY:
             raise _busy(response)
         return response
+
+    def _limits(self, patience: float) -> dict[str, float | None]:
+        return httpx.Timeout(
+            self._timeout, connect=min(self._timeout, 15.0), read=self._timeout + patience, pool=None
+        ).as_dict()
 
     def retrying(self, what: str, once: Callable[[], T]) -> T:
         """Does something that may be done again, until it succeeds or has failed too often.
@@ -248,9 +253,7 @@ class _Transport(httpx.BaseTransport):
         raise httpx.TooManyRedirects("too many redirects", request=request)
 
     def _way(self, url: httpx.URL) -> httpx.HTTPTransport:
-        proxy = self._proxies.get(url.scheme, "")
-        if proxy and (is_loopback(url.host) or urllib.request.proxy_bypass(url.host)):
-            proxy = ""
+        proxy = self._proxy(url)
         with self._lock:
             if (url.scheme, proxy) not in self._ways:
                 # Reading the usual authorities takes longer than a whole upload to this machine: only where used.
@@ -260,6 +263,13 @@ class _Transport(httpx.BaseTransport):
                 made = httpx.HTTPTransport(verify=context, limits=limits, proxy=proxy or None)
                 self._ways[url.scheme, proxy] = made
             return self._ways[url.scheme, proxy]
+
+    def _proxy(self, url: httpx.URL) -> str:
+        proxy = self._proxies.get(url.scheme) or self._proxies.get("all", "")
+        if not proxy or is_loopback(url.host) or urllib.request.proxy_bypass(url.host):
+            return ""
+        proxy = proxy if "://" in proxy else f"http://{proxy}"
+        return proxy if proxy.startswith(("http://", "https://")) else ""
 
     def close(self) -> None:
         for transport in self._ways.values():

@@ -21,7 +21,7 @@ class Fault:
         status: Answered instead of the registry's answer; the registry is not asked.
         headers: Of that answer, or added to the registry's.
         body: Of that answer.
-        delay: Seconds before anything happens.
+        delay: Seconds between the request and the answer.
         cut: Bytes of the request's body (or, without one, of the answer's) after which the connection ends.
         tamper: Flips a bit in the middle of the answer's body.
         drop: Headers of the registry's answer that get lost.
@@ -121,13 +121,14 @@ class _Handler(BaseHTTPRequestHandler):
     def handle_any(self) -> None:
         line = f"{self.command} {self.path}"
         fault = self.owner.take(line) or Fault("")
-        time.sleep(fault.delay + self.owner.latency)
+        time.sleep(self.owner.latency)
         has_body = self.headers.get("Content-Length", "0") != "0" or "Transfer-Encoding" in self.headers
         limit = fault.cut if has_body else None
         body = self._body(limit)
         headers = {name.lower(): value for name, value in self.headers.items()}
         passed = Passed(self.command, self.path, headers, len(body))
         self.owner.passed.append(passed)
+        time.sleep(fault.delay)
         if limit is not None:
             self.close_connection = True
             return

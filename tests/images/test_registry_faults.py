@@ -9,6 +9,7 @@ import json
 import logging
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -182,6 +183,39 @@ def test_slow_is_not_forever(registry: Server, repository: str, faulty: MakeFaul
             client.has_manifest(repository, "v1")
 
 
+def test_storing_what_is_big_may_take_longer(registry: Server, repository: str, faulty: MakeFaulty) -> None:
+    proxy, content = faulty(registry), bytes(8 << 20)
+    proxy.fail(BLOB_PUT, delay=1.0)
+    with open_registry(proxy, timeout=0.5, attempts=1) as client:
+        assert client.put_blob(repository, digest_of(content), len(content), content) == "uploaded"
+
+
+@pytest.mark.parametrize("status", [500, 405])
+def test_where_mounting_fails_the_blob_travels(
+    registry: Server, repository: str, faulty: MakeFaulty, status: int
+) -> None:
+    proxy = faulty(registry)
+    with open_registry(proxy) as client:
+        push_image(client, repository, "v1")
+        proxy.fail("POST .*mount=", 99, status=status)
+        for content in (LAYER, b"another"):
+            copy = f"{repository}/copy"
+            assert client.put_blob(copy, digest_of(content), len(content), content, mount_from=repository) == "uploaded"
+        assert len(proxy.lines("POST .*mount=")) == {500: 2, 405: 1}[status]
+
+
+def test_two_pushes_of_one_tag_at_once(registry: Server, repository: str) -> None:
+    with open_registry(registry) as client, ThreadPoolExecutor(4) as pool:
+        layers = [bytes([number]) * 5000 for number in range(8)]
+        pushed = list(pool.map(lambda layer: push_image(client, repository, "v1", layer), layers))
+        assert len(set(pushed)) == 8
+        assert client.has_manifest(repository, "v1") in pushed
+        for digest, layer in zip(pushed, layers, strict=True):
+            found = client.manifest(repository, digest)
+            assert found is not None
+            assert client.blob(repository, found.layers[0].digest) == layer
+
+
 def test_nobody_listens(repository: str) -> None:
     pauses: list[float] = []
     nobody = Server(f"127.0.0.1:{free_port()}", Path())
@@ -259,13 +293,20 @@ def test_a_proxy_from_the_environment_is_used_for_what_is_not_here(
     registry: Server, repository: str, faulty: MakeFaulty, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     proxy = faulty(registry)
-    monkeypatch.setenv("http_proxy", proxy.url)
+    monkeypatch.delenv("http_proxy", raising=False)
+    monkeypatch.setenv("all_proxy", proxy.host)
     monkeypatch.delenv("no_proxy", raising=False)
     with open_registry(Server("registry.test:5000", Path()), plain_http=True) as client:
         assert client.has_manifest(repository, "v1") is None
     assert proxy.lines() == [f"HEAD http://registry.test:5000/v2/{repository}/manifests/v1"]
     with open_registry(registry) as client:
         assert client.has_manifest(repository, "v1") is None
+    assert len(proxy.lines()) == 1
+    monkeypatch.setenv("no_proxy", "registry.test")
+    away = Server("registry.test:5000", Path())
+    refusal = r"registry\.test:5000 could not be reached"
+    with open_registry(away, plain_http=True, attempts=1) as client, pytest.raises(RegistryError, match=refusal):
+        client.has_manifest(repository, "v1")
     assert len(proxy.lines()) == 1
 
 
