@@ -216,13 +216,13 @@ class _translated:  # noqa: N801  (a context manager that reads as a phrase)
             return
         stack = traceback.extract_tb(frames)
         reason, hint = " ".join(str(error).split()), _HINT
-        wrong_call = isinstance(error, TypeError) and "argument" in str(error)
+        said_by_kfp = "/kfp/" in stack[-1].filename or (isinstance(error, TypeError) and "argument" in str(error))
         if isinstance(error, KeyError) and "outputs" in (stack[-1].line or ""):
             reason, hint = f"there is no output {error.args[0]!r}.", did_you_mean(str(error.args[0]), _outputs(frames))
-        elif isinstance(error, AttributeError) and isinstance(error.obj, dsl.PipelineTask):
+        elif not said_by_kfp and isinstance(error, AttributeError) and isinstance(error.obj, dsl.PipelineTask):
             known = [name for name in dir(error.obj) if not name.startswith("_")]
             reason, hint = f"a task has no {error.name!r}.", did_you_mean(str(error.name), known)
-        elif not ("/kfp/" in stack[-1].filename or wrong_call):
+        elif not said_by_kfp:
             return
         line = next((one.lineno for one in reversed(stack) if one.filename.startswith("<pipeline")), None)
         where = f" (line {line})" if line else ""

@@ -78,7 +78,7 @@ class PortReader:
                 f"Annotate it: {argument.arg}: int, {argument.arg}: Input[Dataset], …",
             )
         node = _unquote(argument.annotation)
-        wrapper, inner = _unwrap(node)
+        wrapper, inner = _unwrap(_present(node))
         if wrapper in {"InputPath", "OutputPath"}:
             kind = self._type(inner, where) if inner is not None else _Type("Artifact")
             port = Port(name=argument.arg, type=kind.name, as_path=True)
@@ -119,10 +119,8 @@ class PortReader:
 
     def _type(self, node: ast.expr, where: str) -> _Type:
         node = _unquote(node)
-        if isinstance(node, ast.BinOp) and isinstance(node.op, ast.BitOr):
-            sides = [one for one in (node.left, node.right) if not _is_none(one)]
-            if len(sides) == 1:
-                return replace(self._type(sides[0], where), optional=True)
+        if (present := _present(node)) is not node:
+            return replace(self._type(present, where), optional=True)
         if isinstance(node, ast.Subscript):
             return self._subscript(node, where)
         name = _last_name(node)
@@ -138,12 +136,6 @@ class PortReader:
 
     def _subscript(self, node: ast.Subscript, where: str) -> _Type:
         outer = _last_name(node.value)
-        if outer == "Optional":
-            return replace(self._type(node.slice, where), optional=True)
-        if outer == "Union" and isinstance(node.slice, ast.Tuple):
-            sides = [one for one in node.slice.elts if not _is_none(one)]
-            if len(sides) == 1:
-                return replace(self._type(sides[0], where), optional=True)
         if outer in {"List", "list"}:
             inner = _last_name(_unquote(node.slice))
             if inner in ARTIFACT_TYPES or inner in self._classes:
@@ -204,6 +196,19 @@ def _unwrap(node: ast.expr) -> tuple[str, ast.expr | None]:
     if isinstance(node, ast.Call) and (name := _last_name(node.func)) in {"InputPath", "OutputPath"}:
         return name, node.args[0] if node.args else None
     return "", None
+
+
+def _present(node: ast.expr) -> ast.expr:
+    """What is in ``Optional[…]``, ``… | None`` and ``Union[…, None]``; anything else as it is."""
+    sides: list[ast.expr] = []
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.BitOr):
+        sides = [node.left, node.right]
+    elif isinstance(node, ast.Subscript) and _last_name(node.value) == "Optional":
+        return _unquote(node.slice)
+    elif isinstance(node, ast.Subscript) and _last_name(node.value) == "Union" and isinstance(node.slice, ast.Tuple):
+        sides = node.slice.elts
+    given = [one for one in sides if not _is_none(one)]
+    return _unquote(given[0]) if len(given) == 1 and len(given) < len(sides) else node
 
 
 def _unquote(node: ast.expr) -> ast.expr:

@@ -1,0 +1,160 @@
+"""What KFP refuses costs two lines: its reason with the line of the cell, and what to do."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from kfp import dsl
+
+from kfp_magics.errors import DefinitionError, NamesError, NotFoundError
+from kfp_magics.model import Pipeline
+from kfp_magics.session import Session
+
+STEPS = (
+    "def make(n: int, data: Output[Dataset]) -> int:\n    return n\n",
+    "def read(data: Input[Dataset], word: str = 'x') -> str:\n    return word\n",
+)
+
+
+@pytest.fixture
+def with_steps(session: Session, define: Any) -> Session:
+    for text in STEPS:
+        define(text)
+    return session
+
+
+@pytest.mark.parametrize(
+    ("body", "message", "hint"),
+    [
+        ("make()", r"\(line 3\): make\(\) missing 1 required argument: n", ""),
+        ("make(m=1)", r"\(line 3\)", ""),
+        ("make(3)", r"\(line 3\): Components must be instantiated using keyword arguments", ""),
+        ("make(n='x')", r"\(line 3\): Incompatible argument passed to the input 'n'", ""),
+        ("x = make(n=1)\n    read(data=x.output)", r"\(line 4\): The task has multiple outputs", ""),
+        ("x = make(n=1)\n    read(data=x.outputs['dta'])", r"\(line 4\): there is no output 'dta'", "'data'"),
+        ("x = make(n=1)\n    read(data=x.ouput)", r"\(line 4\): a task has no 'ouput'", "'output'"),
+        ("x = make(n=1)\n    read(data=x.outputs['Output'])", r"\(line 4\): Incompatible argument", ""),
+        ("pass", "Task is missing from pipeline", ""),
+    ],
+)
+def test_a_pipeline_that_does_not_compose(with_steps: Session, body: str, message: str, hint: str) -> None:
+    with pytest.raises(DefinitionError, match=f"The pipeline 'p' does not compose.*{message}") as caught:
+        with_steps.pipeline(f"def p(n: int = 1):\n    {body}\n")
+    assert len(str(caught.value).splitlines()) == 2
+    assert hint in caught.value.hint
+    assert "p" not in with_steps.definitions.namespace
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "message"),
+    [
+        ("def p(n: int):\n    mkae(n=n)\n", NamesError, r"reads 'mkae' \(line 3\)"),
+        ("limit = LIMT\ndef p(n: int):\n    make(n=n)\n", NamesError, r"reads 'LIMT' \(line 2\)"),
+        ("def p(n: int):\n    make(n=n\n", DefinitionError, r"does not parse: .* \(line 3\)"),
+        ("x = 3\n", DefinitionError, "defines no function"),
+        ("def p(n):\n    make(n=n)\n", DefinitionError, "Missing type annotation for argument: n"),
+        ("def p(n: complex):\n    make(n=1)\n", DefinitionError, "does not compose"),
+        ("def p(n: int):\n    with dsl.ParallelFor(3) as i:\n        make(n=i)\n", DefinitionError, "does not compose"),
+    ],
+)
+def test_a_cell_that_is_no_pipeline(with_steps: Session, body: str, kind: type[Exception], message: str) -> None:
+    with pytest.raises(kind, match=message) as caught:
+        with_steps.pipeline(body)
+    assert len(str(caught.value).splitlines()) <= 2
+
+
+def test_what_the_cell_itself_raises_keeps_its_stack(with_steps: Session) -> None:
+    with pytest.raises(ZeroDivisionError) as caught:
+        with_steps.pipeline("def p(n: int = 1):\n    make(n=1 // 0)\n")
+    assert caught.traceback[-1].path == "<pipeline 'p'>" or str(caught.traceback[-1].path).endswith("<pipeline 'p'>")
+    assert caught.traceback[-1].lineno == 2
+
+
+def test_a_pipeline_that_was_wrong_leaves_the_earlier_one(with_steps: Session) -> None:
+    with_steps.pipeline("def p(n: int = 1):\n    make(n=n)\n")
+    before = with_steps.resolve("p")
+    with pytest.raises(DefinitionError):
+        with_steps.pipeline("def p(n: int = 1):\n    make()\n")
+    assert with_steps.resolve("p") == before
+
+
+def test_called_outside_of_a_pipeline(with_steps: Session) -> None:
+    steps = with_steps.definitions.steps
+    with pytest.raises(DefinitionError, match="'make' was called outside of a pipeline") as caught:
+        steps["make"](n=1)
+    assert "%kfp_try make" in caught.value.hint
+    composed = with_steps.pipeline("def p(n: int = 1):\n    make(n=n)\n")
+    with pytest.raises(DefinitionError, match="'p' was called outside of a pipeline") as caught:
+        composed(n=1)
+    assert "%kfp_run p" in caught.value.hint
+
+
+def test_steps_compose_in_pipelines_of_kfps_own(with_steps: Session) -> None:
+    make = with_steps.definitions.steps["make"]
+
+    @dsl.pipeline(name="theirs")
+    def theirs(n: int = 1):
+        make(n=n)
+
+    assert with_steps.resolve(theirs).name == "theirs"
+
+
+def test_a_step_that_only_an_exit_handler_can_run(session: Session, define: Any) -> None:
+    define("def tell(status: dsl.PipelineTaskFinalStatus):\n    pass\n")
+    with pytest.raises(DefinitionError, match="takes the status of a pipeline and cannot run alone") as caught:
+        session.resolve("tell")
+    assert "ExitHandler" in caught.value.hint
+
+
+def test_what_is_no_pipeline(with_steps: Session, tmp_path: Path) -> None:
+    for what, message in (
+        ("maek", "no pipeline or step 'maek'"),
+        ("no.yaml", "no file 'no.yaml'"),
+        (tmp_path / "no.yaml", "cannot be read"),
+        (3, "A int is not a pipeline"),
+    ):
+        with pytest.raises((DefinitionError, NotFoundError), match=message):
+            with_steps.resolve(what)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "is empty"),
+        ("a: [", "is no YAML"),
+        ("- 1", "no YAML mapping"),
+        ("apiVersion: v1\nkind: Pod", "a Kubernetes Pod"),
+        ("implementation: {}", "component of version 1"),
+        ("root: {}", "no 'root' with a 'dag'"),
+        ("root: {dag: {tasks: {a: {componentRef: {name: b}}}}}", "component 'b' that is not there"),
+        (
+            "components: {c: {dag: {tasks: {a: {componentRef: {name: c}}}}}}\n"
+            "root: {dag: {tasks: {a: {componentRef: {name: c}}}}}",
+            "nests itself",
+        ),
+        (
+            "components: {c: {executorLabel: e}}\ndeploymentSpec: {executors: {e: {container: {image: i}}}}\n"
+            "root: {dag: {tasks: {a: {componentRef: {name: c}, dependentTasks: [b]},"
+            " b: {componentRef: {name: c}, dependentTasks: [a]}}}}",
+            "wait for each other",
+        ),
+    ],
+)
+def test_a_file_that_is_no_ir(session: Session, tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "p.yaml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(DefinitionError, match=message) as caught:
+        session.resolve(str(path))
+    assert len(str(caught.value).splitlines()) == 2
+
+
+def test_compiled_whole_or_not_at_all(with_steps: Session, tmp_path: Path) -> None:
+    path = tmp_path / "größe.yaml"
+    assert with_steps.compile("make", path) == path
+    loaded = with_steps.resolve(str(path))
+    assert isinstance(loaded, Pipeline)
+    assert loaded.ir == with_steps.resolve("make").ir
+    assert [port.name for port in loaded.parameters] == ["n"]
+    with pytest.raises(NotFoundError):
+        with_steps.compile("mkae", tmp_path / "other.yaml")
+    assert list(tmp_path.iterdir()) == [path]
