@@ -303,6 +303,11 @@ class Task:
     reason: str = ""
     cell_id: str = ""
 
+    @property
+    def has_log(self) -> bool:
+        """Whether something of it prints: a step, or the build of an image."""
+        return self.kind in {"step", "image"}
+
     def to_json(self) -> dict[str, Json]:
         """The task as plain JSON values."""
         return _as_dict(self)

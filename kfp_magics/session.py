@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +11,9 @@ from kfp_magics import arguments as words_
 from kfp_magics.backends.base import Backend, StepSource, SubmitOptions
 from kfp_magics.backends.known import Backends
 from kfp_magics.definitions import Definitions
-from kfp_magics.errors import ArgumentError, NotFoundError, RunFailedError, did_you_mean
+from kfp_magics.errors import ArgumentError, NotFoundError, RunFailedError
 from kfp_magics.model import Json, Pipeline, Run, RunKind, State, Task
+from kfp_magics.runs import look
 from kfp_magics.settings import Settings
 
 if TYPE_CHECKING:
@@ -245,22 +244,8 @@ class Session:
 
     def failure(self, run: Run) -> RunFailedError:
         """Says why a run did not succeed, with the last lines that the failed step printed."""
-        culprit = next((task for task in run.tasks if task.state is State.FAILED and task.kind == "step"), None)
-        if culprit is None:
-            why = run.error.message if run.error else f"it is {run.state}"
-            hint = (run.error and run.error.hint) or f"%kfp_retry {run.id} resumes it."
-            return RunFailedError(f"Run {run.name!r} did not succeed: {why}", hint, run=run)
-        error, where = culprit.error, ""
-        if error and error.line:
-            cell = " of its cell" if self._is_from_a_cell(run, culprit) else ""
-            where = f" (line {error.line}{cell}" + (f": {error.text.strip()})" if error.text else ")")
-        lines = self.log_tail(run, culprit, lines=8).rstrip()
-        return RunFailedError(
-            f"Step {culprit.name!r} of run {run.name!r} failed{where}: {error.message if error else 'no reason given'}",
-            (f"{lines}\n" if lines else "")
-            + (f"{error.hint}\n" if error and error.hint else "")
-            + f"%kfp_logs {run.id} {culprit.id} shows its whole log; %kfp_retry {run.id} resumes the run.",
-            run=run,
+        return look.failure(
+            run, lambda run, task: self.log_tail(run, task, lines=8), lambda task: self._is_from_a_cell(run, task)
         )
 
     def _is_from_a_cell(self, run: Run, task: Task) -> bool:
@@ -294,40 +279,18 @@ class Session:
         Raises:
             NotFoundError: There is none.
         """
-        found = [task for task in run.tasks if text == task.id]
-        found = found or [task for task in run.tasks if text in {task.name, task.component, task.id.split("/")[-1]}]
-        if not found:
-            known = [task.id for task in run.tasks]
-            raise NotFoundError(f"Run {run.name!r} has no step {text!r}.", did_you_mean(text, known))
-        return max(found, key=lambda task: (task.state is State.FAILED, task.started or 0.0))
+        return look.find_task(run, text)
 
     def logs(self, run: Run, step: str = "", *, follow: bool = False) -> Iterator[str]:
-        """Yields the log of a step, or of all steps one after the other under their names."""
+        """Gives the log of a step, or of all steps one after the other under their names."""
         backend = self.backend(run.backend)
         if step:
-            yield from backend.logs(run, self.find_task(run, step), follow=follow)
-            return
-        shown: set[str] = set()
-        while True:
-            ready = [task for task in run.tasks if task.kind == "step" and task.started and task.id not in shown]
-            for task in sorted(ready, key=lambda task: task.started or 0.0):
-                shown.add(task.id)
-                yield f"── {task.id} ──\n"
-                yield from backend.logs(run, task, follow=follow)
-            if not ready:
-                if not follow or run.state.final:
-                    return
-                time.sleep(self.settings.poll_interval)
-            run = self.find(run.id)
+            return backend.logs(run, self.find_task(run, step), follow=follow)
+        return look.all_logs(run, backend, self.find, follow=follow, interval=self.settings.poll_interval)
 
     def log_tail(self, run: Run, task: Task, lines: int = 200) -> str:
         """The last lines of a task's log."""
-        last: deque[str] = deque(maxlen=lines)
-        rest = ""
-        for piece in self.backend(run.backend).logs(run, task):
-            *whole, rest = (rest + piece).split("\n")
-            last.extend(whole)
-        return "\n".join([*last, rest] if rest else last)
+        return look.log_tail(run, task, self.backend(run.backend), lines)
 
     def compare(self, a: Run, b: Run) -> Comparison:
         """Finds what differs between two runs: parameters, metrics, durations, images and source."""
@@ -403,7 +366,7 @@ class Session:
             pipeline, fed.parameters, options or RunOptions(cache=False), kind="try", input_artifacts=fed.artifacts
         )
         ended = self.wait(run)
-        task = next(task for task in ended.tasks if task.kind == "step")
+        task = next(task for task in ended.tasks if task.has_log)
         return trying.Trial(run=ended, outputs=trying.outputs(component, task, names))
 
     def replay(self, text: str, step: str) -> Replay:

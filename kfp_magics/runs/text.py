@@ -38,6 +38,15 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60:02} m"
 
 
+def size_text(count: float) -> str:
+    """Writes a number of bytes: ``453 B``, ``1.5 kB``, ``85.8 MB``."""
+    for unit in ("B", "kB", "MB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} GB"
+
+
 def lasted(one: Run | Task) -> str:
     """How long a run or a task took, or has taken so far; nothing before it starts."""
     if one.started is None:

@@ -40,7 +40,7 @@ def run_html(run: Run, tails: Mapping[str, str] | None = None) -> str:
     )
     error = _error(run.error) if run.error else ""
     given = _table("Parameters", run.parameters) + _table("Outputs", run.outputs)
-    chosen = next((task.id for task in run.tasks if task.state is State.FAILED and task.kind == "step"), "")
+    chosen = next((task.id for task in run.tasks if task.state is State.FAILED and task.has_log), "")
     return _frame(head + error, run.tasks, chosen=chosen, tails=tails or {}, below=given)
 
 

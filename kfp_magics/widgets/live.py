@@ -131,7 +131,7 @@ class LiveRun:
     def _tails(self) -> dict[str, str]:
         if not self.run.state.final:
             return {}
-        return {task.id: self._tail_of(task) for task in self.run.tasks if task.kind == "step" and task.attempt}
+        return {task.id: self._tail_of(task) for task in self.run.tasks if task.has_log and task.attempt}
 
     def _tail_of(self, task: Task) -> str:
         with contextlib.suppress(KfpMagicsError):
@@ -140,7 +140,7 @@ class LiveRun:
 
     def _send_tail(self) -> None:
         task = self.run.task(self._widget.selected) or _most_telling(self.run)
-        if task is not None and task.kind == "step" and task.attempt:
+        if task is not None and task.has_log and task.attempt:
             self._widget.tail = {"task": task.id, "text": self._tail_of(task)}
 
     def _keep_tail(self) -> None:
@@ -152,12 +152,12 @@ def _news(before: Run, now: Run) -> Iterator[str]:
     """Writes a line for each step that has started or ended since the last look."""
     known = {task.id: task.state for task in before.tasks}
     for task in now.tasks:
-        if task.kind == "step" and task.state not in {known.get(task.id), State.PENDING}:
+        if task.has_log and task.state not in {known.get(task.id), State.PENDING}:
             yield f"  {MARKS[task.state]} {task.id}  {lasted(task) if task.state.final else ''}".rstrip() + "\n"
 
 
 def _most_telling(run: Run) -> Task | None:
-    started = [task for task in run.tasks if task.kind == "step" and task.started]
+    started = [task for task in run.tasks if task.has_log and task.started]
     ranks = {State.FAILED: 2, State.RUNNING: 1}  # as the front end ranks them
     return max(started, key=lambda task: (ranks.get(task.state, 0), task.started or 0.0), default=None)
 

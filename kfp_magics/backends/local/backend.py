@@ -133,6 +133,9 @@ class LocalBackend:
             if not stored.state.final:
                 self._store.save(ended(stored, State.CANCELLED, None))
             return
+        if run.kind == "build":
+            requests.ask_to_end(folder)
+            return
         pid, host = held
         if host != os.uname().nodename:
             raise BackendError(
@@ -144,6 +147,8 @@ class LocalBackend:
     def retry(self, run: Run) -> Run:
         """Resumes a failed or cancelled run; see `Backend.retry`."""
         current = self.poll(run)
+        if run.kind == "build":
+            raise BackendError("A build is not resumed.", "%kfp_build builds what is missing; what is built is kept.")
         if current.state not in {State.FAILED, State.CANCELLED}:
             raise BackendError(
                 f"The run {current.name!r} is {current.state}; only failed and cancelled runs resume.",
@@ -227,6 +232,11 @@ def _new_id() -> str:
 
 
 def _gone(run: Run) -> Failure:
+    if run.kind == "build":
+        return Failure(
+            message="The process that built these images is gone: the kernel was restarted or killed.",
+            hint="%kfp_build builds what is missing; what is built is kept.",
+        )
     return Failure(
         message="The engine of this run is gone without a word: it was killed, or the machine restarted.",
         hint=f"%kfp_retry {run.id} resumes the run; what succeeded is kept.",

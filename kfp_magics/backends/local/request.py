@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from kfp_magics.model import Json
     from kfp_magics.settings import Settings
 
+_END = "cancel"
 _SETTINGS = ("home", "parallelism", "task_start", "grace", "disk_quota", "offline")
 
 
@@ -41,6 +42,16 @@ class Request:
 def folder_of(settings: Settings, run_id: str) -> Path:
     """The folder of a run."""
     return settings.home_path / "runs" / run_id
+
+
+def ask_to_end(folder: Path) -> None:
+    """Asks whoever builds images in a folder to end; a build shares its process with others, so no signal is sent."""
+    (folder / _END).touch()
+
+
+def asked_to_end(folder: Path) -> bool:
+    """Whether somebody asked for the end of a build."""
+    return (folder / _END).exists()
 
 
 def engine_settings(settings: Settings) -> dict[str, Json]:

@@ -1,0 +1,96 @@
+"""Reading runs for a person: one of their tasks by name, what tasks printed, and why a run did not succeed."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from typing import TYPE_CHECKING
+
+from kfp_magics.errors import NotFoundError, RunFailedError, did_you_mean
+from kfp_magics.model import State
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from kfp_magics.backends.base import Backend
+    from kfp_magics.model import Run, Task
+
+
+def find_task(run: Run, text: str) -> Task:
+    """Finds a task of a run by id, name, or component; of several, the one that failed or started last.
+
+    Raises:
+        NotFoundError: There is none.
+    """
+    found = [task for task in run.tasks if text == task.id]
+    found = found or [task for task in run.tasks if text in {task.name, task.component, task.id.split("/")[-1]}]
+    if not found:
+        known = [task.id for task in run.tasks]
+        raise NotFoundError(f"Run {run.name!r} has no step {text!r}.", did_you_mean(text, known))
+    return max(found, key=lambda task: (task.state is State.FAILED, task.started or 0.0))
+
+
+def all_logs(
+    run: Run, backend: Backend, look_again: Callable[[str], Run], *, follow: bool, interval: float
+) -> Iterator[str]:
+    """Yields the logs of all steps one after the other, under their names.
+
+    Args:
+        run: The run.
+        backend: Where it runs.
+        look_again: Gives the run of an id as it stands now.
+        follow: Goes on until the run has ended.
+        interval: Seconds between two looks.
+    """
+    shown: set[str] = set()
+    while True:
+        ready = [task for task in run.tasks if task.has_log and task.started and task.id not in shown]
+        for task in sorted(ready, key=lambda task: task.started or 0.0):
+            shown.add(task.id)
+            yield f"── {task.id} ──\n"
+            yield from backend.logs(run, task, follow=follow)
+        if not ready:
+            if not follow or run.state.final:
+                return
+            time.sleep(interval)
+        run = look_again(run.id)
+
+
+def log_tail(run: Run, task: Task, backend: Backend, lines: int) -> str:
+    """The last lines of a task's log."""
+    last: deque[str] = deque(maxlen=lines)
+    rest = ""
+    for piece in backend.logs(run, task):
+        *whole, rest = (rest + piece).split("\n")
+        last.extend(whole)
+    return "\n".join([*last, rest] if rest else last)
+
+
+def failure(run: Run, tail: Callable[[Run, Task], str], is_from_a_cell: Callable[[Task], bool]) -> RunFailedError:
+    """Says why a run did not succeed, with the last lines that the failed step printed.
+
+    Args:
+        run: The run as it ended.
+        tail: Gives the last lines of a task's log.
+        is_from_a_cell: Whether the lines of a task's error are those of a cell.
+    """
+    again = "%kfp_build" if run.kind == "build" else f"%kfp_retry {run.id}"
+    culprit = next((task for task in run.tasks if task.state is State.FAILED and task.has_log), None)
+    if culprit is None:
+        why = run.error.message if run.error else f"it is {run.state}"
+        hint = (run.error and run.error.hint) or f"{again} resumes it."
+        return RunFailedError(f"Run {run.name!r} did not succeed: {why}", hint, run=run)
+    error, where = culprit.error, ""
+    if error and error.line:
+        cell = " of its cell" if is_from_a_cell(culprit) else ""
+        where = f" (line {error.line}{cell}" + (f": {error.text.strip()})" if error.text else ")")
+    lines = "" if culprit.kind == "image" else tail(run, culprit).rstrip()  # the log of a build ends with its error
+    what = "Image" if culprit.kind == "image" else "Step"
+    return RunFailedError(
+        f"{what} {culprit.name!r} of run {run.name!r} failed{where}: {error.message if error else 'no reason given'}",
+        (f"{lines}\n" if lines else "")
+        + (f"{error.hint}\n" if error and error.hint else "")
+        + f"%kfp_logs {run.id} {culprit.id} shows its whole log; {again} "
+        + ("builds what is missing." if run.kind == "build" else "resumes the run."),
+        run=run,
+    )
