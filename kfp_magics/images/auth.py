@@ -153,14 +153,15 @@ class Authenticator:
         return AccessDeniedError(message, " ".join(filter(None, (login.trouble, _advice(host, access, login)))))
 
     def _new_token(self, access: Access) -> _Token:
+        # What was needed before will be needed again: one token for all of it.
         wide = self._asked.get(access.repository, access) | access
-        self._asked[access.repository] = wide
         try:
             token = self._fetch(wide)
         except AccessDeniedError:
             if wide == access:
                 raise
             token = self._fetch(access)
+        self._asked[access.repository] = token.access
         self._tokens.append(token)
         return token
 
@@ -189,7 +190,10 @@ class Authenticator:
 
     def _realm(self, login: Login) -> str:
         realm = self._challenge.get("realm", "")
-        url = httpx.URL(realm)
+        try:
+            url = httpx.URL(realm)
+        except httpx.InvalidURL:
+            url = httpx.URL("")
         if url.scheme not in {"http", "https"} or not url.host:
             raise RegistryError(f"{self._wire.host} names no token server ({realm!r}).", "Ask its owner.")
         if url.scheme == "http" and not login.is_anonymous and not (self._wire.plain_http or is_loopback(url.host)):

@@ -73,9 +73,13 @@ class Exchange:
             response = self.wire.send(
                 method, url, headers={**(headers or {}), **login}, content=content, stream=stream, patience=patience
             )
-            refused = response.status_code == 401 and ours
+            # Only the registry may ask for our login, not where it redirects to.
+            answers = self.wire.is_ours(response.request.url)
+            refused = response.status_code == 401 and ours and answers
             if not refused or last or not self._auth.challenged(response, sent) or not replay:
                 break
+        if response.status_code in {401, 403} and not answers:
+            raise PassingError(f"sends us to {response.request.url.host}, which refuses")
         if response.status_code in {401, 403}:
             raise self._auth.denied(access, own_words(response))
         return response

@@ -83,13 +83,16 @@ class Wire:
         """Closes the connections."""
         self._transport.close()
 
-    def is_ours(self, url: str) -> bool:
-        """Whether a URL leads to the registry itself, so that it may see what logs us in."""
+    def is_ours(self, url: str | httpx.URL) -> bool:
+        """Whether a URL leads to the registry itself, so that it may see what logs us in, and ask for it."""
         return _origin(httpx.URL(url)) == self._origin
 
     def join(self, location: str, request: httpx.URL) -> str:
         """A ``Location``, relative or absolute, as a URL; behind a proxy that ends TLS it may wrongly say http."""
-        url = request.join(location)
+        try:
+            url = request.join(location)
+        except httpx.InvalidURL as error:
+            raise _no_address(self.host, location) from error
         if url.scheme == "http" and not self.plain_http and url.host == httpx.URL(self.base).host:
             url = url.copy_with(scheme="https", port=None if url.port in {None, 80} else url.port)
         return str(url)
@@ -116,6 +119,9 @@ class Wire:
             stream: Leave the body of a success to be read piece by piece and closed by the caller.
             patience: Seconds more that the answer may take.
 
+        Returns:
+            The answer; its ``request`` is the one that was answered in the end, after redirects.
+
         Raises:
             PassingError: It may succeed when tried again.
             RegistryError: It will not.
@@ -130,14 +136,13 @@ class Wire:
                 extensions={"timeout": self._limits(patience)},
             )
             response = self._transport.handle_request(request)
-            response.request = request
             if not stream or response.status_code not in {200, 206}:
                 with closing(response):
                     response.read()
         except httpx.RequestError as error:
             raise self.failure(error) from error
         except httpx.InvalidURL as error:
-            raise RegistryError(f"{self.host} sends us to {url!r}, which is no address.", "Ask its owner.") from error
+            raise _no_address(self.host, url) from error
         if response.status_code in _BUSY:
             raise _busy(response)
         return response
@@ -185,7 +190,7 @@ class Wire:
                 "If you trust the network between: add it to the setting registry_plain_http.",
             )
         if isinstance(error, httpx.UnsupportedProtocol | httpx.TooManyRedirects):
-            return RegistryError(f"{self.host} redirects without end or to no address.", "Ask its owner.")
+            return RegistryError(f"{self.host} leads us in circles or to no address.", "Ask its owner.")
         return None
 
     def _passing(self, error: httpx.RequestError) -> PassingError:
@@ -247,6 +252,7 @@ class _Transport(httpx.BaseTransport):
             location = response.headers.get("location")
             moved = response.status_code in _REDIRECTS and request.method in {"GET", "HEAD"}
             if not moved or not location:
+                response.request = request
                 return response
             response.close()
             request = _onward(request, location)
@@ -307,7 +313,11 @@ def own_words(response: httpx.Response) -> str:
         text = ": ".join(str(first[key]) for key in ("code", "message") if first.get(key))
     except (ValueError, LookupError, TypeError, AttributeError):
         return ""
-    return " ".join(text.split())[:200]
+    return " ".join("".join(one if one.isprintable() else " " for one in text).split())[:200]
+
+
+def _no_address(host: str, url: str) -> RegistryError:
+    return RegistryError(f"{host} sends us to {url[:200]!r}, which is no address.", "Ask its owner.")
 
 
 def _busy(response: httpx.Response) -> PassingError:

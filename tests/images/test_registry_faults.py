@@ -21,6 +21,7 @@ from kfp_magics.errors import (
     RegistryError,
     RegistryUnavailableError,
 )
+from kfp_magics.images.credentials import Password
 from kfp_magics.images.platforms import resolve
 from kfp_magics.images.references import digest_of
 from tests.images.faulty import Faulty
@@ -252,10 +253,28 @@ def test_a_redirect_elsewhere_does_not_take_the_login_along(
     assert not any("authorization" in one.headers for one in elsewhere.passed)
 
 
+def test_only_the_registry_may_ask_for_our_login(
+    basic_registry: Server, registry: Server, repository: str, faulty: MakeFaulty
+) -> None:
+    here, elsewhere, thief = faulty(basic_registry), faulty(registry), faulty(registry)
+    credentials = Password(here.host, basic_registry.username, basic_registry.password)
+    digest = digest_of(LAYER)
+    with open_registry(here, credentials=credentials) as client:
+        client.put_blob(repository, digest, len(LAYER), LAYER)
+        here.fail(
+            "GET .*/blobs/", 99, status=307, headers={"Location": f"{elsewhere.url}/v2/{repository}/blobs/{digest}"}
+        )
+        elsewhere.fail("GET", 99, status=401, headers={"WWW-Authenticate": f'Bearer realm="{thief.url}/token"'})
+        with pytest.raises(RegistryUnavailableError, match=r"sends us to 127\.0\.0\.1, which refuses, 5 times"):
+            client.blob(repository, digest)
+        assert client.has_blob(repository, digest)
+    assert thief.passed == []
+
+
 def test_redirects_end(registry: Server, repository: str, faulty: MakeFaulty) -> None:
     proxy = faulty(registry)
     proxy.fail("GET", 99, status=307, headers={"Location": f"/v2/{repository}/manifests/v1"})
-    with open_registry(proxy) as client, pytest.raises(RegistryError, match="redirects without end"):
+    with open_registry(proxy) as client, pytest.raises(RegistryError, match="leads us in circles"):
         client.manifest(repository, "v1")
 
 
@@ -316,6 +335,10 @@ def test_answers_that_make_no_sense(registry: Server, repository: str, faulty: M
         proxy.fail("POST", drop=("location",))
         with pytest.raises(RegistryError, match="without saying where"):
             push_image(client, repository, "v1")
+        for nonsense in ("http://a:port/", "ftp://there/"):
+            proxy.fail("POST", headers={"Location": nonsense})
+            with pytest.raises(RegistryError, match="no address"):
+                push_image(client, repository, "v1")
         proxy.fail("tags/list", status=200, body=b"<html>")
         with pytest.raises(RegistryError, match="unreadably"):
             client.tags(repository)
@@ -335,8 +358,10 @@ def test_answers_that_make_no_sense(registry: Server, repository: str, faulty: M
         with pytest.raises(RegistryError, match="answered 405") as caught:
             client.delete_manifest(repository, digest_of(b"{}"))
         assert "does not allow" in caught.value.hint
-        proxy.fail("POST", status=404, body=b'{"errors": [{"code": "NAME_UNKNOWN", "message": "no\\nsuch"}]}')
-        with pytest.raises(ImageNotFoundError, match=r"has no repository .* \(NAME_UNKNOWN: no such\)"):
+        proxy.fail(
+            "POST", status=404, body=b'{"errors": [{"code": "NAME_UNKNOWN", "message": "no\\nsuch\\u001b[31m"}]}'
+        )
+        with pytest.raises(ImageNotFoundError, match=r"has no repository .* \(NAME_UNKNOWN: no such \[31m\)"):
             push_image(client, repository, "v1")
 
 

@@ -297,7 +297,11 @@ def test_a_login_is_not_sent_to_a_token_server_without_tls(
     registry: Server, tls_registry: Server, repository: str, faulty: Callable[..., Faulty]
 ) -> None:
     proxy = faulty(registry, certificate=str(tls_registry.folder / "server.pem"))
-    for realm, says in (("http://tokens.test/token", "without TLS"), ("nonsense", "names no token server")):
+    for realm, says in (
+        ("http://tokens.test/token", "without TLS"),
+        ("nonsense", "names no token server"),
+        ("http://a:port/", "names no token server"),
+    ):
         proxy.fail("GET", status=401, headers={"WWW-Authenticate": f'Bearer realm="{realm}"'})
         with open_registry(
             proxy, ca_file=tls_registry.ca_file, credentials=Password(proxy.host, "ada", "hush")
