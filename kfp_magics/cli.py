@@ -60,6 +60,9 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--name", default="", help="display name of the run")
     run.add_argument("--experiment", default="", help="KFP experiment")
     run.add_argument("--no-cache", action="store_true", help="run every task again")
+    run.add_argument(
+        "--executor", default="", choices=["process", "container"], help="what carries out tasks on this machine"
+    )
     run.add_argument("--detach", action="store_true", help="start it and return at once")
     run.set_defaults(command=_run)
 
@@ -90,7 +93,13 @@ def _parser() -> argparse.ArgumentParser:
 
 def _run(words: argparse.Namespace) -> int:
     session, what = _open(words.source, words.pipeline)
-    options = RunOptions(name=words.name, experiment=words.experiment, cache=not words.no_cache, started_by="cli")
+    options = RunOptions(
+        name=words.name,
+        experiment=words.experiment,
+        cache=not words.no_cache,
+        executor=words.executor,
+        started_by="cli",
+    )
     return _follow(session, session.run(what, words.values, options).id, wait=not words.detach)
 
 

@@ -8,6 +8,7 @@
     ├── NotFoundError       a step, pipeline, run, task or artifact of that name does not exist
     ├── ArgumentError       an argument of a run is missing, unknown or of the wrong type
     ├── RequirementsError   the environment that a step needs cannot be made
+    ├── EngineError         a container engine is not here, or does not work
     ├── BackendError        a backend cannot do what was asked
     ├── BuildError          an image cannot be built or stored
     │   ├── BuildCancelledError  somebody asked for the end of the build
@@ -70,6 +71,10 @@ class ArgumentError(KfpMagicsError):
 
 class RequirementsError(KfpMagicsError):
     """The environment that a step needs cannot be made."""
+
+
+class EngineError(KfpMagicsError):
+    """A container engine is not on this machine, or does not work."""
 
 
 class BackendError(KfpMagicsError):

@@ -36,6 +36,7 @@ class RunOptions:
         name: Display name; made from the pipeline and the time when empty.
         experiment: KFP experiment.
         cache: False runs every task again.
+        executor: On this machine, ``process`` or ``container``; the setting ``executor`` when empty.
         started_by: ``notebook``, ``cli``, ``schedule`` or ``trigger: …``.
     """
 
@@ -43,6 +44,7 @@ class RunOptions:
     name: str = ""
     experiment: str = ""
     cache: bool = True
+    executor: str = ""
     started_by: str = "notebook"
 
 
@@ -221,6 +223,7 @@ class Session:
                 started_by=options.started_by,
                 sources=sources,
                 input_artifacts=input_artifacts or {},
+                executor=options.executor,
             ),
         )
 
@@ -336,6 +339,7 @@ class Session:
             backend=options.backend,
             name=options.name,
             cache=options.cache,
+            executor=options.executor,
             started_by=options.started_by,
         )
         return actions.clone(self.settings, self.backends, run, again)

@@ -41,6 +41,15 @@ class Settings(HasTraits):
         help="How the local engine starts a Python task: 'fork' from a warm server, 'spawn' a fresh interpreter, "
         "'auto' forks where that is safe (Linux).",
     ).tag(config=True)
+    executor = Enum(
+        ["process", "container"],
+        "process",
+        help="What carries out tasks on this machine: a 'process' in an environment of its own, or a 'container' of "
+        "the step's image.",
+    ).tag(config=True)
+    container_engine = Enum(
+        ["auto", "podman", "docker"], "auto", help="What runs containers; 'auto' takes the first that works."
+    ).tag(config=True)
     grace = Float(5.0, min=0.0, help="Seconds between the polite and the hard end of a task.").tag(config=True)
     disk_quota = Int(0, min=0, help="Bytes that one task may write to its folder; 0 for no limit.").tag(config=True)
     offline = Bool(default_value=False, help="Make environments from uv's cache only.").tag(config=True)

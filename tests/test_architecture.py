@@ -15,7 +15,7 @@ ROOT = Path(kfp_magics.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
 LAYERS = (
     {"model", "errors", "settings"},
-    {"ir"},
+    {"ir", "engines"},
     {"cells", "compiler", "compiler_images", "compiler_pods", "images", "backends", "runs", "arguments", "live"},
     {"handles", "authoring", "trying", "definitions", "server"},
     {"session"},

@@ -42,6 +42,7 @@ class SubmitOptions:
         started_by: ``notebook``, ``panel``, ``cli``, ``schedule`` or ``trigger: …``.
         sources: Component name → the cell it came from.
         input_artifacts: Pipeline input artifact → path on this machine (a single step tried on live objects).
+        executor: What carries out the tasks on this machine: ``process`` or ``container``; the setting when empty.
     """
 
     name: str = ""
@@ -52,6 +53,7 @@ class SubmitOptions:
     started_by: Literal["notebook", "panel", "cli", "schedule"] | str = "notebook"  # noqa: PYI051  (the usual words)
     sources: Mapping[str, StepSource] = field(default_factory=dict)
     input_artifacts: Mapping[str, Path] = field(default_factory=dict)
+    executor: str = ""
 
 
 @runtime_checkable

@@ -30,6 +30,12 @@ _START: tuple[Decorator, ...] = (
     argument("--name", default="", help="Display name of the run."),
     argument("--experiment", default="", help="KFP experiment."),
     argument("--no-cache", action="store_true", help="Run every task again, whatever ran before."),
+    argument(
+        "--executor",
+        default="",
+        choices=["process", "container"],
+        help="On this machine: each task in a process, or in a container of its image; the setting when left out.",
+    ),
     argument("--wait", action="store_true", help="Wait until the run has ended, and fail when it fails."),
 )
 

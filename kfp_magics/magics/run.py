@@ -25,13 +25,15 @@ class RunMagics(KfpMagics):
     @magic_arguments()
     @argument("step", help="Name of the step.")
     @argument("values", nargs="*", help="input=value; an artifact's value is a variable of the notebook or a path.")
+    @argument("--container", action="store_true", help="In a container of the step's image, not in a process.")
     @line_magic
     def kfp_try(self, line: str) -> TrialCard:
         """Runs one step alone in a clean process, fed with live objects, and brings its outputs back as variables."""
         from kfp_magics.widgets.cards import TrialCard  # noqa: PLC0415  (drawn only now)
 
         words = parse(self.kfp_try, line)
-        trial = self.session.try_step(words.step, words.values)
+        options = RunOptions(cache=False, executor="container" if words.container else "")
+        trial = self.session.try_step(words.step, words.values, options)
         self.shell.push(dict(trial.outputs))
         return TrialCard(trial)
 
@@ -51,4 +53,10 @@ class RunMagics(KfpMagics):
 
 def run_options(words: Namespace) -> RunOptions:
     """The options of ``start_arguments`` as a value."""
-    return RunOptions(backend=words.backend, name=words.name, experiment=words.experiment, cache=not words.no_cache)
+    return RunOptions(
+        backend=words.backend,
+        name=words.name,
+        experiment=words.experiment,
+        cache=not words.no_cache,
+        executor=words.executor,
+    )

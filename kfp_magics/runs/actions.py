@@ -27,6 +27,7 @@ class Again:
         backend: Where; as before when empty.
         name: Display name; made anew when empty.
         cache: False runs every task anew.
+        executor: On this machine, ``process`` or ``container``; as before when empty.
         started_by: Who starts it.
     """
 
@@ -34,6 +35,7 @@ class Again:
     backend: str = ""
     name: str = ""
     cache: bool = True
+    executor: str = ""
     started_by: str = "notebook"
 
 
@@ -55,7 +57,13 @@ def clone(settings: Settings, backends: Mapping[str, Backend], run: Run, again: 
         ArgumentError: An argument is unknown or of the wrong type; nothing was started.
     """
     request = request_of(settings, run)
-    options = replace(request.options, name=again.name, cache=again.cache, started_by=again.started_by)
+    options = replace(
+        request.options,
+        name=again.name,
+        cache=again.cache,
+        executor=again.executor or request.options.executor,
+        started_by=again.started_by,
+    )
     values = {**request.arguments, **again.arguments}
     return backends[again.backend or run.backend].submit(request.ir, values, options)
 

@@ -26,6 +26,7 @@ import pytest
 from filelock import FileLock
 
 from tests.conftest import requires
+from tests.images.registries import Server
 
 _SUITE = "bookworm"
 _PACKAGES = ("python3",)
@@ -250,8 +251,15 @@ class Podman:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The first test that needs the base image waits until it is made."""
     for item in items:
-        if "podman" in getattr(item, "fixturenames", ()) and item.get_closest_marker("timeout") is None:
+        waits = {"podman", "base_image"} & set(getattr(item, "fixturenames", ()))
+        if waits and item.get_closest_marker("timeout") is None:
             item.add_marker(pytest.mark.timeout(600))
+
+
+@pytest.fixture(scope="session")
+def base_image(registry: Server) -> str:
+    """The base image in the open registry, by digest."""
+    return push_base(registry.host)
 
 
 @pytest.fixture(scope="session")

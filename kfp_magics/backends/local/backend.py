@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, BinaryIO
 from kfp_magics import ir as irs
 from kfp_magics.backends.local import checks, lock
 from kfp_magics.backends.local import request as requests
+from kfp_magics.backends.local.executors import clean_up, executor_for
 from kfp_magics.backends.local.journal import ended
-from kfp_magics.backends.local.processes import ProcessExecutor
 from kfp_magics.errors import BackendError, NotFoundError, did_you_mean
 from kfp_magics.model import Failure, Run, State, Task
 
@@ -57,7 +57,8 @@ class LocalBackend:
         pipeline = irs.parse(ir)
         values = checks.check_arguments(pipeline, arguments, options)
         folder = requests.folder_of(self._settings, _new_id())
-        executor = ProcessExecutor(self._settings, folder)
+        options = replace(options, executor=options.executor or self._settings.executor)
+        executor = executor_for(options.executor, self._settings, folder)
         checks.check_steps(pipeline, executor, self._settings.home_path / "secrets")
         now = time.time()
         run = Run(
@@ -122,6 +123,8 @@ class LocalBackend:
         stored = self._store.get(run.id)  # after the look at the lock: the supervisor writes before it lets go
         if stored.state.final or alive:
             return stored
+        if folder.is_dir():
+            clean_up(requests.read(folder).options.executor, self._settings, run.id)
         return ended(stored, State.FAILED, _gone(stored))
 
     def cancel(self, run: Run) -> None:

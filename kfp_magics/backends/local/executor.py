@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from kfp_magics.backends.base import StepSource
@@ -28,6 +28,9 @@ class Launch:
         folder: Folder of the attempt; exists, and is the working directory.
         log: File that everything printed goes to.
         source: The cell that the step came from, when known.
+        resources: What the container asks for, as the IR says it (``resourceMemoryLimit`` …); processes share theirs.
+        mounts: Paths of this machine that the step is promised (secrets, volumes) → whether it may write there.
+        tell: Takes one line about what is being done for the attempt now.
     """
 
     task_id: str
@@ -40,6 +43,9 @@ class Launch:
     folder: Path
     log: Path
     source: StepSource | None = None
+    resources: Mapping[str, Json] = field(default_factory=dict)
+    mounts: Mapping[str, bool] = field(default_factory=dict)
+    tell: Callable[[str], None] = lambda _: None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,7 +62,7 @@ class Outcome:
 
 
 class Executor(Protocol):
-    """Runs attempts: as processes here, later in containers."""
+    """Runs attempts: as processes of this machine, or in containers on it."""
 
     name: str
 
@@ -64,10 +70,11 @@ class Executor(Protocol):
         """Says why a container cannot run here, or None; asked before anything starts."""
 
     async def prepare(self, launch: Launch) -> None:
-        """Makes what the attempt needs (its environment); may take seconds.
+        """Makes what the attempt needs (its environment, its image); may take seconds.
 
         Raises:
             RequirementsError: It cannot be made.
+            EngineError: Its image cannot be had.
         """
 
     async def run(self, launch: Launch) -> Outcome:

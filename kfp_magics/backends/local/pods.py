@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
     from kfp_magics.model import Json
 
+_CLAIM = "persistent volume claim"
+
 
 def timeout(pod: Mapping[str, Json]) -> float | None:
     """Seconds after which an attempt is ended; None for never."""
@@ -49,16 +51,23 @@ def environment(pod: Mapping[str, Json], secrets: Path, step: str) -> dict[str, 
 
 def missing_mount(pod: Mapping[str, Json]) -> str:
     """Names the first volume whose path does not exist on this machine, or nothing."""
-    volumes = [
-        *(("secret", one) for one in pod.get("secretAsVolume", ())),
-        *(("config map", one) for one in pod.get("configMapAsVolume", ())),
-        *(("persistent volume claim", one) for one in pod.get("pvcMount", ())),
-    ]
-    for kind, one in volumes:
+    for kind, one in _volumes(pod):
         path = one.get("mountPath", "")
         if path and not one.get("optional") and not Path(path).exists():
             return f"the {kind} {_name(one)!r} at {path}"
     return ""
+
+
+def mounts(pod: Mapping[str, Json]) -> dict[str, bool]:
+    """The paths of this machine that stand for the step's volumes → whether the step may write there."""
+    paths = ((one.get("mountPath", ""), kind == _CLAIM) for kind, one in _volumes(pod))
+    return {path: writable for path, writable in paths if path and Path(path).exists()}
+
+
+def _volumes(pod: Mapping[str, Json]) -> Iterator[tuple[str, Mapping[str, Json]]]:
+    for field, kind in (("secretAsVolume", "secret"), ("configMapAsVolume", "config map"), ("pvcMount", _CLAIM)):
+        for one in pod.get(field, ()):
+            yield kind, one
 
 
 def _wanted(pod: Mapping[str, Json]) -> Iterator[tuple[str, dict[str, Json], str, str]]:

@@ -12,6 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kfp_magics.backends.local.endings import ended_by_signal, ended_with_code, over_quota, size_of
 from kfp_magics.backends.local.environments import Environments
 from kfp_magics.backends.local.executor import Outcome
 from kfp_magics.backends.local.recipe import Recipe, recognise
@@ -159,7 +160,7 @@ class ProcessExecutor:
         }
         status, over = await self._watch(server, f"{launch.task_id} {launch.attempt}", wanted, launch.folder)
         if over:
-            return Outcome(returncode=status, failure=_over_quota(self._settings.disk_quota))
+            return Outcome(returncode=status, failure=over_quota(self._settings.disk_quota))
         return Outcome(returncode=status, failure=_failure(status, launch) if status else None)
 
     async def _server(self, python: Path | None) -> ForkServer:
@@ -180,7 +181,7 @@ class ProcessExecutor:
                 done, _ = await asyncio.wait({end}, timeout=_LOOK if wanted["quota"] else None)
                 if done:
                     return end.result(), False
-                if await asyncio.to_thread(_size, folder) > wanted["quota"]:
+                if await asyncio.to_thread(size_of, folder) > wanted["quota"]:
                     await self._end(server, name, end)
                     return end.result(), True
         except asyncio.CancelledError:
@@ -230,38 +231,4 @@ def _module(recipe: Recipe, launch: Launch) -> dict[str, Json]:
 def _failure(status: int, launch: Launch) -> Failure:
     with suppress(OSError, ValueError):
         return Failure(**json.loads((launch.folder / "failure.json").read_text(encoding="utf-8")))
-    cell_id = launch.source.cell_id if launch.source else ""
-    if status < 0:
-        name = signal.Signals(-status).name
-        hints = {
-            "SIGKILL": "Often the machine ran out of memory: give the step less data, or run fewer tasks at once.",
-            "SIGSEGV": "A library of the step crashed; its last output is in the log.",
-            "SIGXFSZ": "The step wrote more than its disk quota allows (setting disk_quota).",
-        }
-        return Failure(message=f"It was ended by {name}.", hint=hints.get(name, ""), cell_id=cell_id)
-    last = _last_line(launch.log)
-    return Failure(message=f"It ended with exit code {status}" + (f": {last}" if last else "."), cell_id=cell_id)
-
-
-def _over_quota(quota: int) -> Failure:
-    return Failure(
-        message=f"It wrote more than its disk quota of {quota / 1e6:.0f} MB.",
-        hint="Write less, or raise the setting disk_quota (bytes; 0 for no limit).",
-    )
-
-
-def _last_line(log: Path) -> str:
-    with suppress(OSError), log.open("rb") as file:
-        file.seek(max(0, file.seek(0, os.SEEK_END) - 4096))
-        lines = file.read().decode("utf-8", "replace").split("\n")
-        return next((line.strip()[:200] for line in reversed(lines) if line.strip()), "")
-    return ""
-
-
-def _size(folder: Path) -> int:
-    total = 0
-    for place, _, files in os.walk(folder):
-        for name in files:
-            with suppress(OSError):
-                total += Path(place, name).lstat().st_size
-    return total
+    return ended_by_signal(-status, launch) if status < 0 else ended_with_code(status, launch)

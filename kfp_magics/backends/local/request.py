@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from kfp_magics.settings import Settings
 
 _END = "cancel"
-_SETTINGS = ("home", "parallelism", "task_start", "grace", "disk_quota", "offline")
+_SETTINGS = ("home", "parallelism", "task_start", "grace", "disk_quota", "offline", "container_engine")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -237,7 +237,13 @@ class StepRunner:
             folder=folder,
             log=folder / "log.txt",
             source=look_up(self._request.options.sources, task.component),
+            resources=resolve_json(work.container.get("resources", {}), message, constants),
+            mounts=pods.mounts(work.pod),
+            tell=lambda text: self._tell(work.node.id, text),
         )
+
+    def _tell(self, task_id: str, text: str) -> None:
+        self._journal.change(task_id, reason=text)
 
 
 def _read(outcome: Outcome, message: Mapping[str, Json], component: Mapping[str, Json]) -> Values | Failure:

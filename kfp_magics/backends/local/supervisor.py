@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 
 from kfp_magics import ir
 from kfp_magics.backends.local import request as requests
+from kfp_magics.backends.local.executors import executor_for
 from kfp_magics.backends.local.journal import Journal, ended
-from kfp_magics.backends.local.processes import ProcessExecutor
 from kfp_magics.backends.local.scheduler import Scheduler
 from kfp_magics.backends.local.steps import StepRunner
 from kfp_magics.backends.local.values import Values
@@ -62,7 +62,7 @@ def main(folder: Path, lock: int) -> None:
 async def _supervise(request: Request, settings: Settings, store: Store, run: Run, folder: Path) -> None:
     pipeline = ir.parse(request.ir)
     journal = Journal(store, run, run.tasks)
-    executor = ProcessExecutor(settings, folder)
+    executor = executor_for(request.options.executor, settings, folder)
     steps = StepRunner(
         ir=pipeline,
         request=request,
