@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -333,15 +333,8 @@ class Session:
         run = self.find(text)
         pipeline = irs.parse(request_of(self.settings, run).ir)
         values = words_.typed(words_.split_words(given), irs.parameters(pipeline), f"pipeline {irs.name(pipeline)!r}")
-        options = options or RunOptions()
-        again = actions.Again(
-            arguments=values,
-            backend=options.backend,
-            name=options.name,
-            cache=options.cache,
-            executor=options.executor,
-            started_by=options.started_by,
-        )
+        chosen = {key: value for key, value in asdict(options or RunOptions()).items() if key != "experiment"}
+        again = actions.Again(arguments=values, **chosen)
         return actions.clone(self.settings, self.backends, run, again)
 
     # One step

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+import re
 import signal
 import tempfile
 from contextlib import suppress
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 _LOOK = 0.5  # seconds between two looks at how much a task has written
 _NOT_STARTED, _NOT_EXECUTABLE, _NO_PROGRAM = 125, 126, 127
 _SIGNALLED = 128  # what shells and engines add to the number of a signal
+_INIT_FAILED = re.compile(r"catatonit.*failed to exec|\[FATAL tini.*exec .* failed")
 _INDEX = ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_TRUSTED_HOST")  # for steps that install when they start
 
 
@@ -90,7 +92,7 @@ class ContainerExecutor:
             status, over = await self._wait(process, name, launch.folder)
             failure = endings.over_quota(self._settings.disk_quota) if over else None
             if status and failure is None:
-                failure = await self._failure(status, name, launch)
+                failure = await self._failure(status, name, launch, options)
         except asyncio.CancelledError:
             self._interrupted = True
             raise
@@ -163,17 +165,20 @@ class ContainerExecutor:
             process.kill()
         await end
 
-    async def _failure(self, status: int, name: str, launch: Launch) -> Failure:
+    async def _failure(self, status: int, name: str, launch: Launch, limited: Sequence[str]) -> Failure:
         what = "{{.State.OOMKilled}} {{.State.Status}}"
         out_of_memory, _, state = (await client.call(self.engine, "inspect", "--format", what, name)).partition(" ")
-        if out_of_memory == "true":
+        killed = status == _SIGNALLED + signal.SIGKILL and "--memory" in limited
+        if out_of_memory == "true" or killed:  # with an init process in front, engines see only the signal
             return Failure(
-                message="It used more memory than it may have, and was ended.",
+                message="It was ended by SIGKILL, most likely for using more memory than it may have.",
                 hint="Give it more with --memory, or less data.",
                 cell_id=endings.cell_of(launch),
             )
         if state.strip() in {"", "created", "initialized", "configured"}:
             return _did_not_start(status, launch, self.engine)
+        if _INIT_FAILED.search(endings.last_line(launch.log)):
+            return _did_not_start(_NO_PROGRAM, launch, self.engine)
         if status > _SIGNALLED and status - _SIGNALLED in signal.valid_signals():
             return endings.ended_by_signal(status - _SIGNALLED, launch)
         return read_traceback(launch) or endings.ended_with_code(status, launch)
