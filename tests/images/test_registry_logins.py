@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import trustme
 
-from kfp_magics.errors import AccessDeniedError, RegistryError
+from kfp_magics.errors import AccessDeniedError, RegistryError, RegistryUnavailableError
 from kfp_magics.images.auth import Access, Authenticator, parse_challenges
 from kfp_magics.images.credentials import ConfigFile, Login, Password, default_credentials
 from kfp_magics.images.google import GoogleDefault, is_google
@@ -186,7 +186,9 @@ def test_tokens_are_few_and_say_what_they_are_for(token_registry: Server, tokens
     ]
 
 
-def test_tokens_are_kept_while_they_last(token_registry: Server, tokens: TokenServer, repository: str) -> None:
+def test_tokens_are_kept_while_they_last(
+    token_registry: Server, tokens: TokenServer, repository: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     now = 1000.0
     wire = Wire(token_registry.host)
     auth = Authenticator(wire, login(token_registry), lambda: now)
@@ -203,7 +205,27 @@ def test_tokens_are_kept_while_they_last(token_registry: Server, tokens: TokenSe
     assert again not in {first, wide}
     assert auth.header(writing) == again, "what was needed before is asked for at once"
     assert len(tokens.requests) == 3
+    now += tokens.lasts
+    monkeypatch.setattr(tokens, "strict", True)
+    monkeypatch.setitem(tokens.rights, "ada", {"": {"pull"}})
+    assert auth.header(reading), "and is not insisted on"
+    with pytest.raises(AccessDeniedError, match="does not let the login from the arguments push to"):
+        auth.header(writing)
     wire.close()
+
+
+def test_a_token_server_that_gives_none(registry: Server, repository: str, faulty: Callable[..., Faulty]) -> None:
+    proxy = faulty(registry)
+    proxy.fail("GET /v2/", 9, status=401, headers={"WWW-Authenticate": f'Bearer realm="{proxy.url}/token?x=1"'})
+    with open_registry(proxy) as client:
+        for answer in (b"{}", b"[]", b"<html>", b'{"token": "a", "expires_in": "soon"}'):
+            proxy.fail("GET /token", status=200, body=answer)
+            with pytest.raises(RegistryError, match="answered 200 without a token"):
+                client.manifest(repository, "v1")
+        proxy.fail("GET /token", 5, status=503)
+        with pytest.raises(RegistryUnavailableError, match="answered 503 Service Unavailable, 5 times while reading"):
+            client.manifest(repository, "v1")
+    assert proxy.lines("GET /token")[0] == f"GET /token?x=1&scope=repository%3A{repository.replace('/', '%2F')}%3Apull"
 
 
 def test_a_token_that_the_registry_forgot_is_made_anew(
