@@ -15,7 +15,7 @@ from kfp_magics.cells.names import KFP_RUNTIME_NAMES, refuse_unavailable
 from kfp_magics.cells.notebook import EXECUTED, code_of, read_notebook
 from kfp_magics.cells.pod import pod_options
 from kfp_magics.cells.ports import PortReader, option_ports
-from kfp_magics.cells.requirements import requirements
+from kfp_magics.cells.requirements import pinned, requirements
 from kfp_magics.cells.source import HEADER, decorated_functions, entry_function, parse_cell
 from kfp_magics.cells.statements import as_function
 from kfp_magics.errors import DefinitionError
@@ -173,7 +173,8 @@ def _from_context(_body: str, options: CellOptions, _namespace: Mapping[str, obj
 def _from_notebook(_body: str, options: CellOptions, _namespace: Mapping[str, object]) -> _Made:
     name = _required_name(options)
     text = read_notebook(options.notebook_step)
-    required, remarks = requirements(code_of(text), ["nbclient", "ipykernel", *options.packages], infer=options.infer)
+    own = [pinned("nbclient"), pinned("ipykernel")] if options.infer else ["nbclient", "ipykernel"]
+    required, remarks = requirements(code_of(text), [*own, *options.packages], infer=options.infer)
     return Component(
         name=name,
         language="notebook",

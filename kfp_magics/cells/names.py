@@ -147,4 +147,5 @@ def _fixes(missing: Mapping[str, int], namespace: Mapping[str, object]) -> Itera
         yield f"Copy from the notebook with --include {','.join(copied)}, or make them inputs of the step."
     for name in unknown:
         close = did_you_mean(name, AVAILABLE | {key for key in namespace if not key.startswith("_")})
-        yield close if close.startswith("Did") else f"Define {name!r} in the cell, or make it an input of the step."
+        define = f"efine {name!r} in the cell, or make it an input of the step."
+        yield f"{close} Otherwise d{define}" if close.startswith("Did") else f"D{define}"

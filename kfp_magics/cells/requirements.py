@@ -145,6 +145,14 @@ def _owns(distribution: str, path: str) -> bool:
     return f"{path}/__init__.py" in files or f"{path}.py" in files
 
 
+def pinned(distribution: str) -> str:
+    """A requirement of a distribution as it is installed here; without a pin where it is not."""
+    try:
+        return _pin(distribution)[0]
+    except importlib.metadata.PackageNotFoundError:
+        return distribution
+
+
 def _pin(distribution: str) -> tuple[str, str]:
     found = importlib.metadata.distribution(distribution)
     name = found.metadata["Name"]

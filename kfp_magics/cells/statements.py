@@ -33,7 +33,9 @@ def as_function(name: str, body: str, tree: ast.Module, inputs: Sequence[Port], 
         raise DefinitionError(
             f"The cell of step {name!r} has no statements.", "Write what the step does below the line."
         )
-    assigned = {one.get_name() for one in symtable.symtable(body, name, "exec").get_symbols() if is_bound(one)}
+    assigned = {port.name for port in inputs} | {
+        one.get_name() for one in symtable.symtable(body, name, "exec").get_symbols() if is_bound(one)
+    }
     results = [port for port in outputs if port.is_parameter]
     for port in results:
         if port.name not in assigned:
