@@ -47,6 +47,9 @@ class Missing(Enum):
 
 MISSING = Missing.MISSING
 
+COPIED = "# Copied from the notebook."
+"""The line in a step's module behind which stands what the cell does not have: what was copied in with it."""
+
 PARAMETER_TYPES = ("str", "int", "float", "bool", "list", "dict")
 ARTIFACT_TYPES = (
     "Artifact",

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from kfp_magics.cells.names import unavailable
 from kfp_magics.errors import DefinitionError, did_you_mean
+from kfp_magics.model import COPIED
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-_TITLE = "\n\n# Copied from the notebook.\n"
+_TITLE = f"\n\n{COPIED}\n"
 
 
 def include(source: str, names: Iterable[str], namespace: Mapping[str, object], label: str) -> str:

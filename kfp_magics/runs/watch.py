@@ -108,7 +108,9 @@ class Watcher:
         if not run.state.final and time.monotonic() - polled.get(run_id, 0.0) > _POLL:
             polled[run_id] = time.monotonic()
             with suppress(KfpMagicsError):  # out of reach for a while; the next poll will do
-                run = self._store.save(self._poll(run))
+                # An engine that writes to the store itself must not find its newer words overwritten by an older look.
+                if (now := self._poll(run)) != run:
+                    run = self._store.save(now)
         for entry in entries:
             if run == entry.seen:
                 continue

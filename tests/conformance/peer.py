@@ -1,6 +1,6 @@
 """The same pipelines under kfp.local, KFP's own way to run them without a cluster.
 
-Run as a program: folder for the answers, then the names of the cases. One file of JSON a case.
+Run as a program with a folder for the answers: names of cases come in, one a line; one file of JSON a case goes out.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from tests.conformance.case import Case, content
 from tests.conformance.pipelines import CASES
 
 
-def main(folder: Path, names: list[str]) -> None:
+def main(folder: Path) -> None:
     by_name = {case.name: case for case in CASES}
     with tempfile.TemporaryDirectory() as root:
         local.init(runner=local.SubprocessRunner(use_venv=False), pipeline_root=f"{root}/outputs")
-        for name in names:
+        for name in map(str.strip, sys.stdin):
             scratch = Path(root, "scratch", name)
             scratch.mkdir(parents=True)
             answer = folder / f"{name}.json"
@@ -51,4 +51,4 @@ def plain(value: Any) -> Any:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2:])
+    main(Path(sys.argv[1]))

@@ -25,36 +25,27 @@ from .pipelines import CASES
 
 PEER = tuple(case for case in CASES if case.peer)
 _DEADLINE = 60.0
-_AT_ONCE = 3
 _ROOT = Path(__file__).parents[2]
-
-pytestmark = pytest.mark.xdist_group("conformance")
 
 
 class Engine:
-    """The embedded engine, with a few runs on their way while a test waits for its own.
+    """The embedded engine with a home of its own.
 
     Args:
         folder: Where everything lies.
-        expected: The cases whose runs will be asked for, in that order.
     """
 
-    def __init__(self, folder: Path, expected: list[Case]) -> None:
+    def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._settings = Settings(home=str(folder / "home"))
         self._store = Store(self._settings.store_path)
         self._backend = LocalBackend(self._settings, self._store)
-        self._waiting = expected
-        self._running: dict[str, tuple[Run, float]] = {}
-        self._ended: dict[str, Run] = {}
+        self._runs: dict[str, Run] = {}
 
     def close(self) -> None:
-        for run, _ in self._running.values():
+        for run in self._store.unfinished():
             self._backend.cancel(run)
-        deadline = time.monotonic() + 20
-        while self._running and time.monotonic() < deadline:
-            self._look()
-            time.sleep(0.02)
+            self._until_final(run)
         self._store.close()
 
     def scratch(self, case: Case) -> Path:
@@ -63,39 +54,29 @@ class Engine:
     def ir(self, case: Case) -> str:
         return (self.scratch(case) / "pipeline.yaml").read_text("utf-8")
 
+    def start(self, case: Case) -> None:
+        if case.name not in self._runs:
+            scratch = self.scratch(case)
+            scratch.mkdir(parents=True)
+            compiler.Compiler().compile(case.pipeline, str(scratch / "pipeline.yaml"))
+            self._runs[case.name] = self._backend.submit(self.ir(case), case.given(scratch), SubmitOptions())
+
     def end(self, case: Case) -> Run:
-        if case.name not in self._ended and case.name not in self._running:
-            self._start(case)
-        while case.name not in self._ended:
-            while self._waiting and len(self._running) < _AT_ONCE:
-                self._start(self._waiting[0])
-            _, deadline = self._running[case.name]
-            late = time.monotonic() > deadline  # before the look: nobody may have looked for as long
-            self._look()
-            assert case.name in self._ended or not late, self._running[case.name]
+        self.start(case)
+        self._runs[case.name] = self._until_final(self._runs[case.name])
+        return self._runs[case.name]
+
+    def _until_final(self, run: Run) -> Run:
+        deadline = time.monotonic() + _DEADLINE
+        while not (now := self._backend.poll(run)).state.final:
+            assert time.monotonic() < deadline, now
             time.sleep(0.02)
-        return self._ended[case.name]
-
-    def _start(self, case: Case) -> None:
-        if case in self._waiting:
-            self._waiting.remove(case)
-        scratch = self.scratch(case)
-        scratch.mkdir(parents=True)
-        compiler.Compiler().compile(case.pipeline, str(scratch / "pipeline.yaml"))
-        run = self._backend.submit(self.ir(case), case.given(scratch), SubmitOptions())
-        self._running[case.name] = run, time.monotonic() + _DEADLINE
-
-    def _look(self) -> None:
-        for name, (run, _) in list(self._running.items()):
-            now = self._backend.poll(run)
-            if now.state.final:
-                self._ended[name] = now
-                del self._running[name]
+        return now
 
 
 @pytest.fixture(scope="module")
-def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
-    made = Engine(tmp_path_factory.mktemp("engine"), _selected(request))
+def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+    made = Engine(tmp_path_factory.mktemp("engine"))
     yield made
     made.close()
 
@@ -105,20 +86,23 @@ class Peer:
 
     Args:
         folder: Where its answers lie.
-        cases: What it runs.
     """
 
-    def __init__(self, folder: Path, cases: list[Case]) -> None:
+    def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._log = (folder / "peer.log").open("w+b")
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.conformance.peer", str(folder), *(case.name for case in cases)],
+            [sys.executable, "-m", "tests.conformance.peer", str(folder)],
+            stdin=subprocess.PIPE,
             stdout=self._log,
             stderr=self._log,
             cwd=_ROOT,
         )
 
     def answer(self, case: Case) -> dict[str, Any]:
+        assert self._process.stdin is not None
+        self._process.stdin.write(f"{case.name}\n".encode())
+        self._process.stdin.flush()
         path = self._folder / f"{case.name}.json"
         while not path.exists():
             running = self._process.poll() is None
@@ -131,25 +115,15 @@ class Peer:
         return self._log.read().decode("utf-8", "replace")[-4000:]
 
     def close(self) -> None:
-        self._process.terminate()
-        self._process.wait()
+        self._process.communicate()
         self._log.close()
 
 
 @pytest.fixture(scope="module")
-def peer(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Peer]:
-    made = Peer(tmp_path_factory.mktemp("peer"), [case for case in _selected(request) if case.peer])
+def peer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Peer]:
+    made = Peer(tmp_path_factory.mktemp("peer"))
     yield made
     made.close()
-
-
-def _selected(request: pytest.FixtureRequest) -> list[Case]:
-    found = (
-        item.callspec.params["case"]
-        for item in request.session.items
-        if item.path == request.path and isinstance(item, pytest.Function) and hasattr(item, "callspec")
-    )
-    return list({case.name: case for case in found}.values())
 
 
 def artifacts_of(text: str, run: Run) -> dict[str, Any]:
@@ -210,6 +184,7 @@ def test_the_engine_does_what_kfp_means(engine: Engine, case: Case) -> None:
 
 @pytest.mark.parametrize("case", PEER, ids=lambda case: case.name)
 def test_the_engine_and_kfp_local_agree(engine: Engine, peer: Peer, case: Case) -> None:
+    engine.start(case)
     theirs, run = peer.answer(case), engine.end(case)
     assert run.state.value == theirs["state"]
     if not case.fails:

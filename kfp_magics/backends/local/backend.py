@@ -22,6 +22,7 @@ from kfp_magics.backends.local import checks, lock
 from kfp_magics.backends.local import request as requests
 from kfp_magics.backends.local.executors import clean_up, executor_for
 from kfp_magics.backends.local.journal import ended
+from kfp_magics.backends.local.resume import resumption
 from kfp_magics.errors import BackendError, NotFoundError, did_you_mean
 from kfp_magics.model import Failure, Run, State, Task
 
@@ -125,19 +126,20 @@ class LocalBackend:
             return stored
         if folder.is_dir():
             clean_up(requests.read(folder).options.executor, self._settings, run.id)
-        return ended(stored, State.FAILED, _gone(stored))
+        return ended(stored, State.FAILED, _gone(stored, folder / "supervisor.log"))
 
     def cancel(self, run: Run) -> None:
-        """Asks for the end of a run; see `Backend.cancel`."""
+        """Asks for the end of a run; asked again, ends its exit handlers too; see `Backend.cancel`."""
         folder = requests.folder_of(self._settings, run.id)
         held = lock.holder(folder) if folder.is_dir() else None
+        if held is not None and run.kind == "build":
+            requests.ask_to_end(folder)
+            return
+        held = self._signed(folder, held)
         if held is None:
             stored = self._store.get(run.id)
             if not stored.state.final:
                 self._store.save(ended(stored, State.CANCELLED, None))
-            return
-        if run.kind == "build":
-            requests.ask_to_end(folder)
             return
         pid, host = held
         if host != os.uname().nodename:
@@ -146,6 +148,14 @@ class LocalBackend:
             )
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGTERM)
+
+    @staticmethod
+    def _signed(folder: Path, held: tuple[int, str] | None) -> tuple[int, str] | None:
+        deadline = time.monotonic() + _HANDOVER
+        while held is not None and not held[0] and time.monotonic() < deadline:
+            time.sleep(0.02)
+            held = lock.holder(folder)
+        return held
 
     def retry(self, run: Run) -> Run:
         """Resumes a failed or cancelled run; see `Backend.retry`."""
@@ -159,12 +169,11 @@ class LocalBackend:
             )
         folder = requests.folder_of(self._settings, run.id)
         requests.read(folder)
-        tasks = tuple(task if task.state is State.SUCCEEDED else _again(task) for task in current.tasks)
-        resumed = replace(
-            current, attempt=current.attempt + 1, state=State.PENDING, finished=None, error=None, tasks=tasks
-        )
         held = self._take_lock(folder)
-        stored = self._store.save(resumed)
+        if self._store.get(run.id).attempt != current.attempt:
+            os.close(held)
+            raise BackendError(f"The run {current.name!r} was resumed already.", f"%kfp_runs {current.id} shows it.")
+        stored = self._store.save(resumption(current))
         self._start(folder, held)
         return stored
 
@@ -234,20 +243,19 @@ def _new_id() -> str:
     return f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{secrets.token_hex(3)}"
 
 
-def _gone(run: Run) -> Failure:
+def _gone(run: Run, log: Path) -> Failure:
     if run.kind == "build":
         return Failure(
             message="The process that built these images is gone: the kernel was restarted or killed.",
             hint="%kfp_build builds what is missing; what is built is kept.",
         )
+    last = _read(log, 0).decode("utf-8", "replace").strip().rpartition("\n")[2]
     return Failure(
-        message="The engine of this run is gone without a word: it was killed, or the machine restarted.",
+        message=f"The engine of this run is gone; its last words were {last!r}."
+        if last
+        else "The engine of this run is gone without a word: it was killed, or the machine restarted.",
         hint=f"%kfp_retry {run.id} resumes the run; what succeeded is kept.",
     )
-
-
-def _again(task: Task) -> Task:
-    return replace(task, state=State.PENDING, started=None, finished=None, error=None, reason="", cached=False)
 
 
 def _read(path: Path, position: int) -> bytes:

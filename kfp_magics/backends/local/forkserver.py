@@ -248,9 +248,11 @@ class Module:
         sys.stderr.write(text)
         line = stack.lineno if isinstance(error, SyntaxError) and stack.filename == self._label else None
         own = [frame for frame in stack.stack if frame.filename == self._label]
-        number = int(line) if line else own[-1].lineno if own else None
+        # What was copied into the step stands behind the cell, which has no such line: then the line that called it.
+        seen = [frame for frame in own if not self._task["cell"] or frame.lineno <= self._task["cell_lines"]] or own
+        number = int(line) if line else seen[-1].lineno if seen else None
         lines = (self._task["cell"] or "").splitlines()
-        shown = own[-1].line if own else lines[number - 1] if number and number <= len(lines) else ""
+        shown = seen[-1].line if seen else lines[number - 1] if number and number <= len(lines) else ""
         short = "".join(traceback.format_list(own) + list(stack.format_exception_only())) if own else text
         message = "".join(stack.format_exception_only()).strip().splitlines()[-1]
         failure = {
@@ -284,7 +286,10 @@ def _hint(error: BaseException) -> str:
 def main() -> None:
     """Serves, or carries out one task."""
     if sys.argv[1] == "--once":
-        os._exit(run(Path(sys.argv[2])))
+        code = run(Path(sys.argv[2]))
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
     server = Server()
     if sys.argv[1] == "--warm":
         with contextlib.suppress(ImportError):  # the task itself will say so

@@ -53,7 +53,7 @@ def task_inputs(
         if "runtimeValue" in source:
             templates[name] = source["runtimeValue"].get("constant")
             continue
-        found = _parameter(name, source, scope, upstream)
+        found = _parameter(name, source, scope, upstream, constants)
         if found is not _NOTHING:
             given.parameters[name] = _select(found, source.get("parameterExpressionSelector", ""))
         else:
@@ -83,7 +83,9 @@ class _Nothing:
 _NOTHING = _Nothing()
 
 
-def _parameter(name: str, source: Mapping[str, Json], scope: Scope, upstream: Mapping[str, Result]) -> Json:
+def _parameter(
+    name: str, source: Mapping[str, Json], scope: Scope, upstream: Mapping[str, Result], constants: Constants
+) -> Json:
     if "componentInputParameter" in source:
         return scope.inputs.parameters.get(source["componentInputParameter"], _NOTHING)
     if "taskOutputParameter" in source:
@@ -91,7 +93,7 @@ def _parameter(name: str, source: Mapping[str, Json], scope: Scope, upstream: Ma
         return upstream[what["producerTask"]].outputs.parameters.get(what["outputParameterKey"], _NOTHING)
     if "taskFinalStatus" in source:
         producer = source["taskFinalStatus"]["producerTask"]
-        return _final_status(producer, upstream[producer])
+        return _final_status(producer, upstream[producer], constants.names[".pipeline_job_resource_name"])
     raise BackendError(f"The input {name!r} comes from {', '.join(source)}, which is not known here.")
 
 
@@ -106,12 +108,12 @@ def _artifact(
     raise BackendError(f"The input {name!r} comes from {', '.join(source)}, which is not known here.")
 
 
-def _final_status(producer: str, result: Result) -> Json:
+def _final_status(producer: str, result: Result, run: str) -> Json:
     error = {"message": result.error.message, "code": 9} if result.error else {}
     return {
         "state": _FINAL_WORDS.get(result.state, "FAILED"),
         "pipelineTaskName": producer,
-        "pipelineJobResourceName": "",
+        "pipelineJobResourceName": run,
         "error": error,
     }
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,7 @@ from kfp_magics.errors import StoreError
 from kfp_magics.model import State
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from kfp_magics.model import Failure, Run, Task
     from kfp_magics.runs.store import Store
@@ -38,12 +38,22 @@ class Journal:
         self._dirty: dict[str, None] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._writer = ThreadPoolExecutor(1, "journal")  # one thread: what is written stays in order
-        self._failure: Exception | None = None
+        self._failure: BaseException | None = None
+        self._members: dict[str, list[str]] = {}
+        for task in self.tasks.values():
+            self._members.setdefault(task.parent, []).append(task.id)
+
+    def members(self, group: str) -> Iterator[Task]:
+        """The tasks in a group, at any depth."""
+        for task_id in tuple(self._members.get(group, ())):
+            yield self.tasks[task_id]
+            yield from self.members(task_id)
 
     def add(self, task: Task) -> None:
         """Adds a task that was not known before, unless it is."""
         if task.id not in self.tasks:
             self.tasks[task.id] = task
+            self._members.setdefault(task.parent, []).append(task.id)
             self._touch(task.id)
 
     def change(self, task_id: str, **fields: Any) -> Task:  # noqa: ANN401  (fields of Task)
@@ -70,7 +80,11 @@ class Journal:
         changed = tuple(self.tasks[task_id] for task_id in self._dirty)
         self._dirty.clear()
         if whole or changed:
-            self._writer.submit(self._write, self.run, changed, whole=whole)
+            written = self._writer.submit(self._write, self.run, changed, whole=whole)
+            written.add_done_callback(self._note)
+
+    def _note(self, written: Future[None]) -> None:
+        self._failure = self._failure or written.exception()
 
     def _write(self, run: Run, changed: tuple[Task, ...], *, whole: bool) -> None:
         deadline = time.monotonic() + _PATIENCE
@@ -80,9 +94,9 @@ class Journal:
                     self._store.save(replace(run, tasks=changed))
                 else:
                     self._store.save_tasks(run.id, changed, attempt=run.attempt)
-            except StoreError as error:
+            except StoreError:
                 if time.monotonic() > deadline:
-                    self._failure = error
+                    raise
                 time.sleep(_PAUSE)
             else:
                 return
@@ -91,7 +105,7 @@ class Journal:
         """Waits until everything is written.
 
         Raises:
-            StoreError: Something could not be written.
+            StoreError: The store could not be written.
         """
         self.flush()
         self._writer.shutdown()

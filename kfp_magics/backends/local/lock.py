@@ -20,7 +20,7 @@ def take(folder: Path) -> int | None:
     """Takes the lock of a run.
 
     Returns:
-        The open file, or None when a supervisor holds it.
+        The open file, empty until its new holder signs it, or None when a supervisor holds it.
     """
     file = os.open(folder / _NAME, os.O_RDWR | os.O_CREAT, 0o600)
     try:
@@ -28,17 +28,20 @@ def take(folder: Path) -> int | None:
     except OSError:
         os.close(file)
         return None
+    os.ftruncate(file, 0)  # nobody may take who held it last for who holds it now
     return file
 
 
 def holder(folder: Path) -> tuple[int, str] | None:
-    """Says which process on which host holds the lock of a run; None when nobody does."""
+    """Says which process on which host holds the lock of a run; None when nobody does.
+
+    The process is 0 while a supervisor is being started and has not signed yet.
+    """
     free = take(folder)
     if free is not None:
         os.close(free)
         return None
-    pid, host = 0, ""
     with suppress(OSError, ValueError):
-        words = (folder / _NAME).read_text(encoding="utf-8").split()
-        pid, host = int(words[0]), words[1]
-    return pid, host
+        pid, host = (folder / _NAME).read_text(encoding="utf-8").split()
+        return int(pid), host
+    return 0, ""

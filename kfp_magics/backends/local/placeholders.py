@@ -89,6 +89,8 @@ def _look_up(inner: str, executor_input: Mapping[str, Json]) -> Json:
     match parts:
         case ["inputs", "parameters", name]:
             return executor_input["inputs"].get("parameterValues", {}).get(name)
+        case ["outputs", "output_file"]:
+            return executor_input["outputs"]["outputFile"]
         case ["outputs", "parameters", name, "output_file"]:
             return executor_input["outputs"]["parameters"][name]["outputFile"]
         case ["inputs" | "outputs" as side, "artifacts", name, *rest]:

@@ -16,7 +16,7 @@ from kfp_magics.backends.local.endings import ended_by_signal, ended_with_code, 
 from kfp_magics.backends.local.environments import Environments
 from kfp_magics.backends.local.executor import Outcome
 from kfp_magics.backends.local.recipe import Recipe, recognise
-from kfp_magics.model import Failure
+from kfp_magics.model import COPIED, Failure
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -225,6 +225,7 @@ def _module(recipe: Recipe, launch: Launch) -> dict[str, Json]:
         "cell": source.source if source else "",
         "cell_id": source.cell_id if source else "",
         "line_offset": source.line_offset if source else 0,
+        "cell_lines": source.source.partition(f"\n{COPIED}\n")[0].count("\n") + 1 if source else 0,
     }
 
 

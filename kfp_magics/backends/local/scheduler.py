@@ -44,7 +44,7 @@ class Scheduler:
         self._journal = journal
         self._steps = steps
         self._cancelled = False
-        self._running: set[asyncio.Task[Result]] = set()
+        self._running: dict[asyncio.Task[Result], Node] = {}
 
     async def run(self, inputs: Values) -> Result:
         """Carries out the pipeline.
@@ -56,10 +56,11 @@ class Scheduler:
         return await self._dag(root, "", with_defaults(inputs, root.get("inputDefinitions", {})), exempt=False)
 
     def cancel(self) -> None:
-        """Ends what runs and starts nothing more, but for exit handlers."""
+        """Ends what runs and starts nothing more, but for exit handlers; asked again, ends those that run."""
+        for running, node in self._running.items():
+            if not running.cancelling() and (self._cancelled or not node.exempt):
+                running.cancel()
         self._cancelled = True
-        for running in self._running:
-            running.cancel()
 
     async def _dag(self, component: Mapping[str, Json], prefix: str, inputs: Values, *, exempt: bool) -> Result:
         tasks = component["dag"].get("tasks", {})
@@ -96,10 +97,10 @@ class Scheduler:
             result = Result(state=State.FAILED, error=Failure(message=error.message, hint=error.hint))
         reason = {} if result.state is not State.CANCELLED else {"reason": "the run was cancelled"}
         task = self._journal.tasks[node.id]
-        finished = {"finished": time.time()} if task.started else {}
-        self._journal.change(node.id, state=result.state, error=result.error, **finished, **reason)
-        if result.state in {State.SKIPPED, State.CANCELLED}:
-            self._end_members(node.id, result.state)
+        if task.state is not State.SUCCEEDED:  # it is one that an earlier attempt left, and stays as it was
+            finished = {"finished": time.time()} if task.started else {}
+            self._journal.change(node.id, state=result.state, error=result.error, **finished, **reason)
+        self._end_members(node.id, result.state)
         node.scope.done[node.key].set_result(result)
 
     async def _decide(self, node: Node, upstream: Mapping[str, Result]) -> Result:
@@ -129,8 +130,7 @@ class Scheduler:
             self._start_group(node, inputs)
             return await self._dag(component, f"{node.id}/", inputs, exempt=node.exempt)
         running = asyncio.create_task(self._steps.run(node, component, inputs))
-        if not node.exempt:
-            self._running.add(running)
+        self._running[running] = node
         try:
             return await running
         except asyncio.CancelledError:
@@ -138,7 +138,7 @@ class Scheduler:
                 raise
             return Result(state=State.CANCELLED)
         finally:
-            self._running.discard(running)
+            del self._running[running]
 
     async def _loop(self, node: Node, component: Mapping[str, Json], given: Values) -> Result:
         iterations = list(_iterations(node.spec, given))
@@ -149,16 +149,19 @@ class Scheduler:
             task_id = f"{node.id}/{number}"
             task = Task(id=task_id, name=str(number), kind="iteration", parent=node.id)
             self._journal.add(task)
+            earlier = self._journal.tasks[task_id].state is State.SUCCEEDED
             async with limit:
                 if self._cancelled and not node.exempt:
                     result = Result(state=State.CANCELLED)
                 else:
-                    self._journal.change(
-                        task_id, state=State.RUNNING, started=time.time(), inputs=_loop_item(node.spec, inputs)
-                    )
+                    if not earlier:
+                        self._journal.change(
+                            task_id, state=State.RUNNING, started=time.time(), inputs=_loop_item(node.spec, inputs)
+                        )
                     complete = with_defaults(inputs, component.get("inputDefinitions", {}))
                     result = await self._dag(component, f"{task_id}/", complete, exempt=node.exempt)
-            self._journal.change(task_id, state=result.state, error=result.error, finished=time.time())
+            if not earlier:
+                self._journal.change(task_id, state=result.state, error=result.error, finished=time.time())
             return result
 
         async with asyncio.TaskGroup() as group:
@@ -175,6 +178,8 @@ class Scheduler:
         return Result(state=State.SUCCEEDED, outputs=outputs)
 
     def _start_group(self, node: Node, inputs: Values) -> None:
+        if self._journal.tasks[node.id].state is State.SUCCEEDED:  # in an earlier attempt
+            return
         self._journal.change(
             node.id,
             state=State.RUNNING,
@@ -190,9 +195,11 @@ class Scheduler:
         return Result(state=State.SKIPPED)
 
     def _end_members(self, group: str, state: State) -> None:
-        for task in list(self._journal.tasks.values()):
-            if task.id.startswith(f"{group}/") and not task.state.final:
-                self._journal.change(task.id, state=state, reason=f"in {group!r}, which was {state}")
+        """Ends what never began: a group that was skipped, items that a loop had when it ran before."""
+        ends = State.CANCELLED if state is State.CANCELLED else State.SKIPPED
+        for task in self._journal.members(group):
+            if not task.state.final:
+                self._journal.change(task.id, state=ends, reason=f"in {group!r}, which {_was(state)}")
 
 
 def _is_exit_task(spec: Mapping[str, Json]) -> bool:
@@ -201,7 +208,7 @@ def _is_exit_task(spec: Mapping[str, Json]) -> bool:
 
 
 def _was(state: State) -> str:
-    return "failed" if state is State.FAILED else f"was {state}"
+    return str(state) if state in {State.FAILED, State.SUCCEEDED} else f"was {state}"
 
 
 def _iterations(spec: Mapping[str, Json], given: Values) -> Iterator[Values]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
+import traceback
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from kfp_magics.backends.local import pods
 from kfp_magics.backends.local.cache import Cache, key
-from kfp_magics.backends.local.executor import Launch, Outcome
+from kfp_magics.backends.local.executor import Launch
 from kfp_magics.backends.local.nodes import Result
 from kfp_magics.backends.local.placeholders import Constants, resolve_command, resolve_json, resolve_text
 from kfp_magics.backends.local.recipe import recognise
@@ -74,6 +76,7 @@ class StepRunner:
         home = Path(request.settings["home"])
         self._cache = Cache(home / "cache")
         self._secrets = home / "secrets"
+        (folder / "workspace").mkdir(exist_ok=True, mode=0o700)
         self._free = asyncio.Semaphore(int(request.settings["parallelism"]))
 
     def constants(self, task_id: str) -> Constants:
@@ -88,6 +91,7 @@ class StepRunner:
                 ".pipeline_task_name": task_id.rsplit("/", 1)[-1],
                 ".pipeline_task_uuid": f"{run.id}/{task_id}",
                 ".pipeline_root": str(self._folder / "tasks"),
+                ".workspace_path": str(self._folder / "workspace"),
                 ".pipeline_job_create_time_utc": created,
                 ".pipeline_job_schedule_time_utc": created,
             }
@@ -104,7 +108,7 @@ class StepRunner:
         Raises:
             KfpMagicsError: It cannot even be started.
         """
-        if not node.exempt and (kept := self._earlier.get(node.id)):
+        if kept := self._earlier.get(node.id):
             return Result(state=State.SUCCEEDED, outputs=outputs_of(kept, component))
         label = component["executorLabel"]
         executor = self._ir.executor(component)
@@ -200,24 +204,45 @@ class StepRunner:
 
     async def _attempt(self, work: _Work) -> Values | Failure:
         node = work.node
-        number = self._journal.tasks[node.id].attempt + 1
-        folder = self._folder / "tasks" / node.id / f"attempt-{number}"
-        folder.mkdir(parents=True, mode=0o700)
-        task = self._journal.change(node.id, state=State.RUNNING, started=time.time(), attempt=number)
-        message = executor_input(work.inputs, work.component, folder)
-        launch = self._launch(work, number, folder, message)
+        cell_id = self._journal.tasks[node.id].cell_id
+        clock = asyncio.timeout(None)
         limit = pods.timeout(work.pod)
         try:
+            number, folder = self._new_folder(node.id)
+            self._journal.change(node.id, state=State.RUNNING, started=time.time(), attempt=number)
+            message = executor_input(work.inputs, work.component, folder)
+            launch = self._launch(work, number, folder, message)
             await self._executor.prepare(launch)
-            async with asyncio.timeout(limit):
+            async with clock:
+                if limit is not None:
+                    clock.reschedule(asyncio.get_running_loop().time() + limit)
                 outcome = await self._executor.run(launch)
-        except TimeoutError:
+            return outcome.failure or read_outputs(message, work.component)
+        except OSError as error:  # TimeoutError is one
+            if clock.expired():
+                return Failure(
+                    message=f"It took longer than its timeout of {limit:g} s.",
+                    hint="Give it more with --timeout.",
+                    cell_id=cell_id,
+                )
+            traceback.print_exc()
             return Failure(
-                message=f"It took longer than its timeout of {limit:g} s.", hint="Give it more with --timeout."
+                message=f"This machine could not carry it out: {error}",
+                hint=f"Look at the disk that holds {self._folder}.",
+                cell_id=cell_id,
             )
         except KfpMagicsError as error:
-            return Failure(message=error.message, hint=error.hint, cell_id=task.cell_id)
-        return _read(outcome, message, work.component)
+            return Failure(message=error.message, hint=error.hint, cell_id=cell_id)
+
+    def _new_folder(self, task_id: str) -> tuple[int, Path]:
+        """Makes the folder of the next attempt; an engine that was killed may have begun one that it never told of."""
+        number = self._journal.tasks[task_id].attempt
+        while True:
+            number += 1
+            folder = self._folder / "tasks" / task_id / f"attempt-{number}"
+            with suppress(FileExistsError):
+                folder.mkdir(parents=True, mode=0o700)
+                return number, folder
 
     def _launch(self, work: _Work, number: int, folder: Path, message: dict[str, Any]) -> Launch:
         task = self._journal.tasks[work.node.id]
@@ -244,15 +269,6 @@ class StepRunner:
 
     def _tell(self, task_id: str, text: str) -> None:
         self._journal.change(task_id, reason=text)
-
-
-def _read(outcome: Outcome, message: Mapping[str, Json], component: Mapping[str, Json]) -> Values | Failure:
-    if outcome.failure is not None:
-        return outcome.failure
-    try:
-        return read_outputs(message, component)
-    except KfpMagicsError as error:
-        return Failure(message=error.message, hint=error.hint)
 
 
 def _seconds(text: str) -> float:

@@ -49,6 +49,8 @@ def main(folder: Path, lock: int) -> None:
         asyncio.run(_supervise(request, settings, store, run, folder))
     except Exception as error:  # whatever goes wrong here must reach the person who waits for the run
         traceback.print_exc()
+        while isinstance(error, ExceptionGroup):
+            error = error.exceptions[0]  # the one that ended the others
         failure = Failure(
             message=f"The engine failed: {type(error).__name__}: {error}",
             hint=f"Its log is {folder / 'supervisor.log'}; %kfp_retry {run.id} resumes the run.",
