@@ -95,10 +95,11 @@ describe('layout', () => {
       parent: 'loop',
       state: at === 30 ? ('failed' as const) : ('succeeded' as const)
     }));
-    const folded = fold([loop, ...items], new Set());
+    const choices = { items: new Set<string>(), open: new Set<string>(), closed: new Set<string>() };
+    const folded = fold([loop, ...items], choices);
     expect(folded.tasks.map(task => task.id)).toContain('loop/30');
     expect(folded.hidden.get('loop')).toBe(34);
-    expect(fold([loop, ...items], new Set(['loop'])).tasks).toHaveLength(41);
+    expect(fold([loop, ...items], { ...choices, items: new Set(['loop']) }).tasks).toHaveLength(41);
   });
 });
 

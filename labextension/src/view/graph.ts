@@ -1,42 +1,51 @@
 /** The graph: boxes that are buttons, curves for what needs what, and the arrow keys to go from one to the next. */
 
 import { element, svg } from './dom';
-import { fold } from './fold';
+import { fold, type Folded } from './fold';
+import { t, tn } from './i18n';
+import { stateIcon } from './icons';
 import { arrange, walk, type Box, type Drawing } from './layout';
-import { MARKS, note } from './text';
-import type { Task } from './types';
+import { neighbour } from './neighbour';
+import { note, stateWord, title } from './text';
+import type { Task, TasksView } from './types';
+import { Viewport } from './viewport';
 
 interface Callbacks {
   onSelect(taskId: string): void;
 }
 
-type Direction = 'ArrowLeft' | 'ArrowRight' | 'ArrowUp' | 'ArrowDown';
-
-export class Graph {
-  readonly node = element('div', { class: 'kfpm-graph', role: 'group', 'aria-label': 'Graph of the run' });
+export class Graph implements TasksView {
+  readonly node: HTMLElement;
+  private readonly viewport = new Viewport();
+  private readonly canvas = element('div', { class: 'kfpm-canvas', role: 'group' });
   private shape = '';
   private boxes = new Map<string, Box>();
   private buttons = new Map<string, HTMLElement>();
-  private readonly opened = new Set<string>();
+  private drawn = new Map<string, Task>();
+  private near = svg('path', { class: 'kfpm-near' });
+  private readonly choices = { items: new Set<string>(), open: new Set<string>(), closed: new Set<string>() };
   private tasks: readonly Task[] = [];
   private selected = '';
 
   constructor(private readonly callbacks: Callbacks) {
-    this.node.addEventListener('keydown', event => this.onKey(event));
+    this.canvas.setAttribute('aria-label', t('Graph of the run'));
+    this.canvas.addEventListener('keydown', event => this.onKey(event));
+    this.viewport.show(this.canvas);
+    this.node = this.viewport.node;
   }
 
   /** Draws tasks as they stand now; boxes stay the same elements while the shape stays the same. */
   update(tasks: readonly Task[], selected: string, now: number): void {
     this.tasks = tasks;
     this.selected = selected;
-    const folded = fold(tasks, this.opened);
-    const shape = JSON.stringify(folded.tasks.map(task => [task.id, task.needs]));
+    const folded = fold(tasks, this.choices);
+    const shape = JSON.stringify([folded.tasks.map(task => [task.id, task.needs]), [...folded.closed], [...folded.hidden]]);
     if (shape !== this.shape) {
       this.shape = shape;
-      this.draw(arrange(folded.tasks), folded.hidden);
+      this.draw(arrange(folded.tasks), folded);
     }
     for (const task of folded.tasks) {
-      this.refresh(task, now);
+      this.refresh(task, folded, now);
     }
     this.select(selected);
   }
@@ -46,9 +55,13 @@ export class Graph {
     this.selected = taskId;
     const reachable = this.buttons.has(taskId) ? taskId : this.buttons.keys().next().value;
     for (const [id, button] of this.buttons) {
-      button.setAttribute('aria-pressed', String(id === taskId));
+      const pressed = String(id === taskId);
+      if (button.getAttribute('aria-pressed') !== pressed) {
+        button.setAttribute('aria-pressed', pressed);
+      }
       button.tabIndex = id === reachable ? 0 : -1;
     }
+    this.near.setAttribute('d', this.curvesAt(taskId));
   }
 
   /** Gives the keyboard to the selected task. */
@@ -56,29 +69,33 @@ export class Graph {
     (this.buttons.get(this.selected) ?? this.buttons.values().next().value)?.focus();
   }
 
-  private draw(drawing: Drawing, hidden: ReadonlyMap<string, number>): void {
+  private draw(drawing: Drawing, folded: Folded): void {
     const focused = [...this.buttons].find(([, button]) => button === document.activeElement)?.[0];
     const every = [...walk(drawing.boxes)];
     this.boxes = new Map(every.map(box => [box.task.id, box]));
     this.buttons = new Map(every.map(box => [box.task.id, this.makeButton(box)]));
-    const size = `width:${drawing.width}px;height:${drawing.height}px`;
-    const canvas = element('div', { class: 'kfpm-canvas', style: size }, ...this.buttons.values());
-    canvas.append(this.edges(every, drawing));
-    for (const [loop, count] of hidden) {
-      canvas.append(this.makeOpener(loop, count));
+    this.drawn.clear();
+    this.canvas.replaceChildren(this.edges(drawing), ...this.buttons.values());
+    for (const box of every) {
+      if (box.members.length > 0 || folded.closed.has(box.task.id)) {
+        this.canvas.append(this.makeFolder(box, folded));
+      }
     }
-    this.node.replaceChildren(canvas);
+    for (const [loop, count] of folded.hidden) {
+      this.canvas.append(this.makeOpener(loop, count));
+    }
+    this.viewport.resize(drawing.width, drawing.height);
     if (focused !== undefined) {
       this.buttons.get(focused)?.focus();
     }
   }
 
   private makeButton(box: Box): HTMLElement {
-    const place = `left:${box.x}px;top:${box.y}px;width:${box.width}px;height:${box.height}px`;
     const kind = box.members.length > 0 ? 'kfpm-box kfpm-group' : 'kfpm-box';
     const button = element(
       'button',
-      { class: kind, style: place, type: 'button' },
+      { class: kind, style: place(box.x, box.y, box.width, box.height), type: 'button' },
+      element('span', { class: 'kfpm-sign' }),
       element('span', { class: 'kfpm-name' }),
       element('span', { class: 'kfpm-note' })
     );
@@ -86,68 +103,92 @@ export class Graph {
     return button;
   }
 
+  private makeFolder(box: Box, folded: Folded): HTMLElement {
+    const id = box.task.id;
+    const isOpen = !folded.closed.has(id);
+    const folder = element('button', { class: 'kfpm-fold', type: 'button', 'aria-expanded': String(isOpen) });
+    folder.style.cssText = place(box.x + box.width - 24, box.y + 3, 20, 20);
+    folder.setAttribute('aria-label', isOpen ? t('Fold %1', title(box.task)) : t('Unfold %1', title(box.task)));
+    folder.textContent = isOpen ? '−' : '+';
+    folder.addEventListener('click', () => {
+      this.choices[isOpen ? 'closed' : 'open'].add(id);
+      this.choices[isOpen ? 'open' : 'closed'].delete(id);
+      this.redraw();
+      this.buttons.get(id)?.focus();
+    });
+    return folder;
+  }
+
   private makeOpener(loop: string, count: number): HTMLElement {
     const box = this.boxes.get(loop);
-    const place = `left:${(box?.x ?? 0) + (box?.width ?? 0) - 96}px;top:${(box?.y ?? 0) + 3}px`;
-    const opener = element('button', { class: 'kfpm-open', style: place, type: 'button' }, `show ${count} more`);
+    const opener = element('button', { class: 'kfpm-open', type: 'button' }, tn('show %1 more', 'show %1 more', count));
+    opener.style.cssText = place((box?.x ?? 0) + (box?.width ?? 0) - 128, (box?.y ?? 0) + 3, 98, 20);
     opener.addEventListener('click', () => {
-      this.opened.add(loop);
-      this.update(this.tasks, this.selected, Date.now() / 1000);
+      this.choices.items.add(loop);
+      this.redraw();
     });
     return opener;
   }
 
-  private edges(boxes: readonly Box[], drawing: Drawing): SVGElement {
-    const paths = boxes.flatMap(box =>
-      box.task.needs.flatMap(need => {
-        const from = this.boxes.get(need);
-        return from === undefined ? [] : [svg('path', { d: curve(from, box) })];
-      })
-    );
-    const size = { width: String(drawing.width), height: String(drawing.height) };
-    return svg('svg', { class: 'kfpm-edges', 'aria-hidden': 'true', ...size }, ...paths);
+  private redraw(): void {
+    this.update(this.tasks, this.selected, Date.now() / 1000);
   }
 
-  private refresh(task: Task, now: number): void {
+  private edges(drawing: Drawing): SVGElement {
+    const all = [...this.boxes.keys()].map(id => this.curvesInto(id)).join('');
+    const size = { width: String(drawing.width), height: String(drawing.height) };
+    return svg('svg', { class: 'kfpm-edges', 'aria-hidden': 'true', ...size }, svg('path', { d: all }), this.near);
+  }
+
+  private curvesInto(id: string): string {
+    const to = this.boxes.get(id);
+    return (to?.task.needs ?? []).map(need => curve(this.boxes.get(need), to)).join('');
+  }
+
+  private curvesAt(id: string): string {
+    const from = this.boxes.get(id);
+    const out = [...this.boxes.values()].filter(box => box.task.needs.includes(id)).map(box => curve(from, box));
+    return this.curvesInto(id) + out.join('');
+  }
+
+  private refresh(task: Task, folded: Folded, now: number): void {
     const button = this.buttons.get(task.id);
-    if (button === undefined) {
+    const before = this.drawn.get(task.id);
+    if (button === undefined || (before === task && (task.finished !== null || task.started === null))) {
       return;
     }
-    const title = task.kind === 'iteration' ? `item ${task.name}` : task.name;
-    const small = note(task, now);
-    button.dataset['state'] = task.state;
+    this.drawn.set(task.id, task);
+    const inside = folded.closed.get(task.id);
+    const small = inside === undefined ? note(task, now) : tn('%1 step', '%1 steps', inside);
+    if (before?.state !== task.state) {
+      button.dataset['state'] = task.state;
+      button.children[0]?.replaceChildren(stateIcon(task.state));
+    }
     button.title = task.id;
-    button.setAttribute('aria-label', `${title}, ${task.state}${small === task.state ? '' : `, ${small}`}`);
-    setText(button.children[0], `${MARKS[task.state]} ${title}`);
-    setText(button.children[1], small);
+    const word = stateWord(task.state);
+    button.setAttribute('aria-label', [title(task), word, ...(small === word ? [] : [small])].join(', '));
+    setText(button.children[1], title(task));
+    setText(button.children[2], small);
   }
 
   private onKey(event: KeyboardEvent): void {
     const here = [...this.buttons].find(([, button]) => button === event.target)?.[0];
-    if (here === undefined) {
+    if (here === undefined || event.ctrlKey || event.metaKey || event.altKey) {
       return;
     }
     const ids = [...this.buttons.keys()];
-    const next =
-      event.key === 'Home' ? ids[0] : event.key === 'End' ? ids[ids.length - 1] : this.neighbour(here, event.key);
+    const ends: { [key: string]: string | undefined } = { Home: ids[0], End: ids[ids.length - 1] };
+    const next = event.key in ends ? ends[event.key] : neighbour(this.boxes, here, event.key);
     if (next !== undefined) {
       event.preventDefault();
       event.stopPropagation();
       this.buttons.get(next)?.focus();
     }
   }
+}
 
-  private neighbour(here: string, key: string): string | undefined {
-    const from = this.boxes.get(here);
-    if (from === undefined || !key.startsWith('Arrow')) {
-      return undefined;
-    }
-    const ahead = [...this.boxes.values()]
-      .map(box => ({ id: box.task.id, ...offset(from, box, key as Direction) }))
-      .filter(one => one.id !== here && one.along > 4);
-    ahead.sort((a, b) => a.along + 2 * a.aside - (b.along + 2 * b.aside));
-    return ahead[0]?.id;
-  }
+function place(x: number, y: number, width: number, height: number): string {
+  return `left:${x}px;top:${y}px;width:${width}px;height:${height}px`;
 }
 
 function setText(node: Element | undefined, text: string): void {
@@ -156,16 +197,12 @@ function setText(node: Element | undefined, text: string): void {
   }
 }
 
-function curve(from: Box, to: Box): string {
+function curve(from: Box | undefined, to: Box | undefined): string {
+  if (from === undefined || to === undefined) {
+    return '';
+  }
   const [x1, y1] = [from.x + from.width, from.y + from.height / 2];
   const [x2, y2] = [to.x, to.y + to.height / 2];
   const bend = Math.max(18, (x2 - x1) / 2);
   return `M${x1} ${y1}C${x1 + bend} ${y1} ${x2 - bend} ${y2} ${x2} ${y2}`;
-}
-
-function offset(from: Box, to: Box, key: Direction): { along: number; aside: number } {
-  const x = to.x + to.width / 2 - (from.x + from.width / 2);
-  const y = to.y + to.height / 2 - (from.y + from.height / 2);
-  const along = { ArrowLeft: -x, ArrowRight: x, ArrowUp: -y, ArrowDown: y }[key];
-  return { along, aside: Math.abs(key === 'ArrowLeft' || key === 'ArrowRight' ? y : x) };
 }

@@ -1,9 +1,12 @@
-/** The view of a run: a heading, the graph, and what is known about the selected task. */
+/** The view of a run: a heading, its tasks, and what is known about the selected one. */
 
-import { Details, errorBox, valueTable } from './details';
+import { errorBox, valueTable } from './blocks';
+import { Details } from './details';
 import { element } from './dom';
-import { Graph } from './graph';
-import { duration, lasted, MARKS } from './text';
+import { stateIcon } from './icons';
+import { t } from './i18n';
+import { TaskViews } from './tasks';
+import { lasted, stateWord, visible } from './text';
 import { isFinal, isStep, mostTelling, type Run } from './types';
 
 export interface Callbacks {
@@ -17,25 +20,19 @@ export class RunView {
   private readonly head = element('header', { class: 'kfpm-head' });
   private readonly news = element('div', { class: 'kfpm-news', role: 'status', 'aria-live': 'polite' });
   private readonly below = element('div', { class: 'kfpm-below' });
-  private readonly graph: Graph;
+  private readonly tasks: TaskViews;
   private readonly details = new Details();
   private readonly timer: ReturnType<typeof setInterval>;
   private readonly root: HTMLElement;
 
   constructor(host: HTMLElement, private readonly callbacks: Callbacks) {
-    this.graph = new Graph({ onSelect: id => this.select(id) });
-    this.root = element(
-      'div',
-      { class: 'kfpm-run' },
-      this.head,
-      this.graph.node,
-      this.details.node,
-      this.below,
-      this.news
-    );
+    this.tasks = new TaskViews({ onSelect: id => this.select(id) });
+    const { list, body } = this.tasks.tabs;
+    const parts = [this.head, list, body, this.details.node, this.below, this.news];
+    this.root = element('div', { class: 'kfpm-run' }, ...parts);
     this.details.node.addEventListener('keydown', event => {
       if (event.key === 'Escape') {
-        this.graph.focus();
+        this.tasks.focus();
       }
     });
     host.append(this.root);
@@ -45,7 +42,7 @@ export class RunView {
   /** Shows a run as it stands now; what is selected stays selected. */
   update(run: Run): void {
     if (this.run?.state !== run.state) {
-      this.news.textContent = `${run.name} ${run.state}`;
+      this.news.textContent = `${visible(run.name)} ${stateWord(run.state)}`;
     }
     this.run = run;
     this.draw();
@@ -88,7 +85,7 @@ export class RunView {
     const now = Date.now() / 1000;
     this.root.dataset['state'] = run.state;
     this.head.replaceChildren(...heading(run, now));
-    this.graph.update(run.tasks, this.selected, now);
+    this.tasks.update(run.tasks, this.selected, now);
     this.details.update(
       run.tasks.find(task => task.id === this.selected),
       now
@@ -96,7 +93,7 @@ export class RunView {
     const key = JSON.stringify([run.parameters, run.outputs]);
     if (this.below.dataset['key'] !== key) {
       this.below.dataset['key'] = key;
-      this.below.replaceChildren(...valueTable('Parameters', run.parameters), ...valueTable('Results', run.outputs));
+      this.below.replaceChildren(...valueTable(t('Parameters'), run.parameters), ...valueTable(t('Results'), run.outputs));
     }
   }
 }
@@ -104,16 +101,16 @@ export class RunView {
 function heading(run: Run, now: number): Node[] {
   const steps = run.tasks.filter(isStep);
   const done = steps.filter(task => isFinal(task.state)).length;
-  const took = run.started === null ? '' : ` · ${lasted(run, now) || duration(0)}`;
-  const bar = element('progress', { max: String(Math.max(1, steps.length)), value: String(done) });
-  bar.setAttribute('aria-label', `${done} of ${steps.length} steps`);
+  const progress = t('%1 of %2 steps', done, steps.length);
+  const facts = [stateWord(run.state), lasted(run, now), progress].filter(one => one !== '').join(' · ');
+  const bar = element('progress', { max: String(Math.max(1, steps.length)), value: String(done), 'aria-label': progress });
   return [
     element(
       'div',
       { class: 'kfpm-title' },
-      element('span', { class: 'kfpm-state', 'data-state': run.state }, MARKS[run.state]),
-      element('strong', {}, run.name),
-      element('span', { class: 'kfpm-quiet' }, `${run.state}${took} · ${done} of ${steps.length} steps`)
+      stateIcon(run.state),
+      element('strong', {}, visible(run.name)),
+      element('span', { class: 'kfpm-quiet' }, facts)
     ),
     bar,
     ...(run.error !== null ? [errorBox(run.error)] : [])

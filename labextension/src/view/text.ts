@@ -1,16 +1,32 @@
 /** Values as people read them. */
 
-import type { Json, State, Task } from './types';
+import { t, tn } from './i18n';
+import type { Json, Run, State, Task } from './types';
 
-export const MARKS: Readonly<Record<State, string>> = {
-  pending: '·',
-  running: '▶',
-  succeeded: '✓',
-  failed: '✗',
-  cancelled: '■',
-  skipped: '–',
-  unknown: '?'
-};
+/** Names a state. */
+export function stateWord(state: State): string {
+  switch (state) {
+    case 'pending':
+      return t('pending');
+    case 'running':
+      return t('running');
+    case 'succeeded':
+      return t('succeeded');
+    case 'failed':
+      return t('failed');
+    case 'cancelled':
+      return t('cancelled');
+    case 'skipped':
+      return t('skipped');
+    case 'unknown':
+      return t('unknown');
+  }
+}
+
+/** Names a task. */
+export function title(task: Task): string {
+  return visible(task.kind === 'iteration' ? t('item %1', task.name) : task.name);
+}
 
 /** Writes seconds: `0.4 s`, `12 s`, `1 m 12 s`, `2 h 05 m`. */
 export function duration(seconds: number): string {
@@ -25,7 +41,10 @@ export function duration(seconds: number): string {
   if (whole < 3600) {
     return `${Math.floor(whole / 60)} m ${two(whole % 60)} s`;
   }
-  return `${Math.floor(whole / 3600)} h ${two(Math.floor((whole % 3600) / 60))} m`;
+  if (whole < 86400) {
+    return `${Math.floor(whole / 3600)} h ${two(Math.floor((whole % 3600) / 60))} m`;
+  }
+  return `${Math.floor(whole / 86400)} d ${two(Math.floor((whole % 86400) / 3600))} h`;
 }
 
 /** How long something took, or has taken until now (seconds since the epoch). */
@@ -33,16 +52,77 @@ export function lasted(one: { started: number | null; finished: number | null },
   return one.started === null ? '' : duration(Math.max(0, (one.finished ?? now) - one.started));
 }
 
+/** How long ago a moment was. */
+export function ago(then: number, now: number): string {
+  const seconds = Math.max(0, now - then);
+  if (seconds < 60) {
+    return t('just now');
+  }
+  if (seconds < 3600) {
+    return t('%1 min ago', Math.floor(seconds / 60));
+  }
+  if (seconds < 86400) {
+    return t('%1 h ago', Math.floor(seconds / 3600));
+  }
+  if (seconds < 7 * 86400) {
+    return tn('%1 day ago', '%1 days ago', Math.floor(seconds / 86400));
+  }
+  return new Date(then * 1000).toLocaleDateString();
+}
+
+/** A moment in full, in the user's way. */
+export function moment(then: number): string {
+  return new Date(then * 1000).toLocaleString();
+}
+
 /** The second line of a task's box. */
 export function note(task: Task, now: number): string {
   if (task.cached) {
-    return 'reused';
+    return t('reused');
   }
-  return lasted(task, now) || task.state;
+  return lasted(task, now) || stateWord(task.state);
 }
 
 /** Writes a value on one line, cut when it is long. */
 export function valueText(value: Json, limit = 200): string {
-  const text = (typeof value === 'string' ? value : JSON.stringify(value)).replace(/\s+/g, ' ');
-  return text.length <= limit ? text : `${text.slice(0, limit - 1)}…`;
+  const whole = typeof value === 'string' ? value : JSON.stringify(value);
+  // Megabytes are cut before they are searched.
+  const text = visible(whole.slice(0, 4 * limit + 100).replace(/\s+/g, ' '));
+  return text.length <= limit && whole.length <= 4 * limit + 100 ? text : `${text.slice(0, limit - 1)}…`;
+}
+
+/** Makes control characters visible and takes from direction marks what they do to the text around them. */
+export function visible(text: string): string {
+  return text
+    .replace(/[\u0000-\u0008\u000b\u000c\u000e-\u001f]/g, one => String.fromCharCode(0x2400 + one.charCodeAt(0)))
+    .replace(/[\u007f-\u009f\u200e\u200f\u061c\u202a-\u202e\u2066-\u2069\u2028\u2029]/g, '\u00b7');
+}
+
+/** The last part of a path. */
+export function fileName(path: string): string {
+  return path.slice(path.lastIndexOf('/') + 1);
+}
+
+/** A number of bytes: `812 B`, `4.2 kB`, `1.3 MB`. */
+export function bytes(count: number): string {
+  const units = ['B', 'kB', 'MB', 'GB', 'TB'];
+  const power = count < 1000 ? 0 : Math.min(units.length - 1, Math.floor(Math.log10(count) / 3));
+  return `${(count / 1000 ** power).toFixed(power === 0 ? 0 : 1)} ${units[power] ?? ''}`;
+}
+
+/** Who started a run, in a word or two. */
+export function starter(run: Pick<Run, 'started_by' | 'notebook'>): string {
+  if (run.started_by === 'notebook' && run.notebook !== '') {
+    return fileName(run.notebook);
+  }
+  switch (run.started_by) {
+    case 'notebook':
+      return t('a notebook');
+    case 'cli':
+      return t('command line');
+    case 'schedule':
+      return t('schedule');
+    default:
+      return visible(run.started_by);
+  }
 }

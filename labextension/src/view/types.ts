@@ -2,6 +2,8 @@
 
 export type State = 'pending' | 'running' | 'succeeded' | 'failed' | 'cancelled' | 'skipped' | 'unknown';
 
+export type Values = { [key: string]: Json };
+
 export type Json = string | number | boolean | null | Json[] | { [key: string]: Json };
 
 export interface Failure {
@@ -18,7 +20,7 @@ export interface Artifact {
   io: 'input' | 'output';
   type: string;
   uri: string;
-  metadata: { [key: string]: Json };
+  metadata: Values;
 }
 
 export interface Task {
@@ -33,8 +35,8 @@ export interface Task {
   finished: number | null;
   attempt: number;
   image: string;
-  inputs: { [key: string]: Json };
-  outputs: { [key: string]: Json };
+  inputs: Values;
+  outputs: Values;
   artifacts: Artifact[];
   error: Failure | null;
   cached: boolean;
@@ -42,19 +44,28 @@ export interface Task {
   cell_id: string;
 }
 
+export type RunKind = 'pipeline' | 'build' | 'try';
+
 export interface Run {
   id: string;
   name: string;
+  kind: RunKind;
   pipeline: string;
+  backend: string;
+  target: string;
   state: State;
   attempt: number;
   tasks: Task[];
-  parameters: { [key: string]: Json };
-  outputs: { [key: string]: Json };
+  parameters: Values;
+  outputs: Values;
   created: number;
   started: number | null;
   finished: number | null;
+  url: string;
   error: Failure | null;
+  experiment: string;
+  notebook: string;
+  started_by: string;
 }
 
 const FINAL: ReadonlySet<State> = new Set<State>(['succeeded', 'failed', 'cancelled', 'skipped']);
@@ -62,6 +73,13 @@ const FINAL: ReadonlySet<State> = new Set<State>(['succeeded', 'failed', 'cancel
 /** Whether nothing follows this state. */
 export function isFinal(state: State): boolean {
   return FINAL.has(state);
+}
+
+/** What the view wants of whoever shows a collection of tasks: graph, timeline, table. */
+export interface TasksView {
+  readonly node: HTMLElement;
+  update(tasks: readonly Task[], selected: string, now: number): void;
+  focus(): void;
 }
 
 /** Whether a task does work itself, rather than holding other tasks. */
