@@ -9,7 +9,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PYTEST_WORKERS ?= 3
 
-.PHONY: help env test-env widget quickstart lab lint types test-python test-notebooks test-typescript test bench system clean
+.PHONY: help env test-env widget labextension quickstart lab lint types test-python test-notebooks test-typescript test bench system clean
 
 help:
 	@sed -n 's/^# //p' $(firstword $(MAKEFILE_LIST))
@@ -29,17 +29,20 @@ test-env: $(VENV)/.made-test
 system:
 	scripts/install-system-packages
 
-kfp_magics/widgets/static/widget.js: $(wildcard labextension/src/*.ts labextension/src/*/*.ts labextension/src/*/*.css) labextension/package-lock.json
-	scripts/build-widget $(VENV)
+# Both do nothing when nothing has changed.
+widget: env
+	scripts/build-frontend $(VENV) widget
 
-widget: kfp_magics/widgets/static/widget.js
+labextension: env
+	scripts/build-frontend $(VENV) labextension
 
 quickstart: env
-	scripts/build-widget $(VENV) --if-possible
+	scripts/build-frontend $(VENV) widget --if-possible
 	$(BIN)/python scripts/quickstart.py
 
 lab: env
-	scripts/build-widget $(VENV) --if-possible
+	scripts/build-frontend $(VENV) labextension --if-possible
+	scripts/build-frontend $(VENV) widget --if-possible
 	$(BIN)/jupyter lab --notebook-dir notebooks
 
 lint: test-env
@@ -49,13 +52,13 @@ lint: test-env
 types: test-env
 	$(BIN)/mypy
 
-test-python: test-env widget
+test-python: test-env widget labextension
 	$(BIN)/pytest -n $(PYTEST_WORKERS) --dist worksteal
 
 test-notebooks: test-env
 	$(BIN)/pytest --nbval-lax --nbval-cell-timeout=300 --timeout=600 notebooks
 
-test-typescript: test-env widget
+test-typescript: test-env labextension widget
 	cd labextension && npm run --silent check && npm test --silent
 
 test: system lint types test-typescript test-python test-notebooks
@@ -64,4 +67,4 @@ bench: test-env widget
 	$(BIN)/python -m benchmarks --write
 
 clean:
-	rm -rf $(VENV) kfp_magics/widgets/static labextension/node_modules build dist
+	rm -rf $(VENV) kfp_magics/widgets/static kfp_magics/_labextension labextension/node_modules build dist

@@ -50,6 +50,11 @@ def __dir__() -> list[str]:
     return sorted(__all__)
 
 
+def _jupyter_labextension_paths() -> list[dict[str, str]]:
+    """Tells JupyterLab where the built panel is."""
+    return [{"src": "_labextension", "dest": "kfp-magics"}]
+
+
 def _jupyter_server_extension_points() -> list[dict[str, object]]:
     """Tells Jupyter Server where the extension is."""
     from kfp_magics.server.app import KfpMagicsApp  # noqa: PLC0415  (jupyter_server only in a server)

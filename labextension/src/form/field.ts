@@ -61,7 +61,8 @@ export class Field {
     if (this.control instanceof HTMLInputElement && this.isFlag) {
       this.control.checked = value === true;
     } else if (value !== undefined && value !== null) {
-      this.control.value = typeof value === 'string' ? value : JSON.stringify(value, null, isStructured(this.parameter.type) ? 1 : 0);
+      const short = typeof value === 'string' ? value : JSON.stringify(value);
+      this.control.value = short.length > 60 && isStructured(this.parameter.type) ? JSON.stringify(value, null, 1) : short;
     }
   }
 }

@@ -166,14 +166,15 @@ export class RunsPanel extends Widget {
   }
 
   private drawFoot(selected: ReadonlyMap<string, RunRow>): void {
-    this.selectedIds = [...selected.keys()];
+    // The oldest first, so that changes read forward in time.
+    this.selectedIds = [...selected.values()].sort((a, b) => a.created - b.created).map(row => row.id);
     const count = selected.size;
     const button = (label: string, act: () => void): HTMLButtonElement => {
       const made = element('button', { type: 'button', class: 'kfpm-button' }, label);
       made.addEventListener('click', act);
       return made;
     };
-    const compare = button(t('Compare'), () => void this.commands.execute(Commands.compare, { ids: [...selected.keys()] }));
+    const compare = button(t('Compare'), () => void this.commands.execute(Commands.compare, { ids: [...this.selectedIds] }));
     compare.disabled = count < 2;
     const ended = [...selected.values()].filter(row => isFinal(row.state)).map(row => row.id);
     const archive = button(t('Archive'), () => {
@@ -182,7 +183,7 @@ export class RunsPanel extends Widget {
     archive.disabled = ended.length === 0;
     const clear = button('✕', () => this.list.clear());
     clear.setAttribute('aria-label', t('Select nothing'));
-    const parts = [element('span', {}, tn('%1 run selected', '%1 runs selected', count)), compare, archive, clear];
+    const parts = [element('span', {}, tn('%1 selected', '%1 selected', count)), compare, archive, clear];
     this.foot.replaceChildren(...(count === 0 ? [] : parts));
   }
 }

@@ -74,7 +74,8 @@ function rowParts(row: RunRow | undefined, marks: LineMarks): Node[] {
   const name = element('span', { class: 'kfpm-row-title' }, visible(row.name.slice(0, LONG)) || row.id);
   const took = lasted(row, marks.now);
   const kind = row.kind === 'build' ? t('image build') : row.kind === 'try' ? t('trial') : row.pipeline;
-  const sub = [kind === row.name ? '' : kind, starter(row), ago(row.created, marks.now)];
+  // A name that nobody chose says the pipeline already.
+  const sub = [row.name.startsWith(kind) ? '' : kind, starter(row), ago(row.created, marks.now)];
   const steps = isFinal(row.state) && row.state === 'succeeded' ? '' : `${row.progress.done}/${row.progress.total}`;
   const mark = element('span', { class: 'kfpm-row-sign' }, stateIcon(row.state), element('span', { class: 'kfpm-news' }, stateWord(row.state)));
   const side = element('span', { class: 'kfpm-row-side' }, element('span', {}, took), element('span', { class: 'kfpm-quiet' }, steps));
