@@ -181,3 +181,46 @@ def shell(script: str):
 @dsl.container_component
 def missing_program():
     return dsl.ContainerSpec(image="acme/tool:1", command=["no-such-program-anywhere"], args=[])
+
+
+@_step
+def cope(text: str = "nothing came") -> str:
+    return text
+
+
+@_step
+def refuse_second(path: str):
+    with open(path, "a") as file:
+        file.write("x")
+    with open(path) as file:
+        assert len(file.read()) < 2
+
+
+@_step
+def words(text: str = "one two three") -> list:
+    return text.split()
+
+
+@_step
+def count_companions(folder: str) -> int:
+    import os
+    import tempfile
+    import time
+
+    with tempfile.NamedTemporaryFile(dir=folder):
+        time.sleep(0.1)
+        found = len(os.listdir(folder))
+        time.sleep(0.1)
+    return found
+
+
+@_step
+def largest(numbers: list) -> int:
+    return max(numbers)
+
+
+@dsl.component(base_image="python:3.11", install_kfp_package=False, packages_to_install=["six"])
+def needs_six() -> str:
+    import six
+
+    return six.__name__

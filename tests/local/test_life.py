@@ -5,10 +5,8 @@ import signal
 import sqlite3
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 from kfp import dsl, kubernetes
@@ -17,6 +15,7 @@ from kfp_magics.backends.base import SubmitOptions
 from kfp_magics.backends.local import lock
 from kfp_magics.errors import BackendError, NotFoundError
 from kfp_magics.model import State
+from kfp_magics.settings import Settings
 
 from . import steps
 from .conftest import Engine, ir_of
@@ -139,6 +138,21 @@ def test_a_dead_supervisor_shows_as_failed_and_the_run_resumes(engine: Engine, t
     assert 2 <= len(once.read_text()) <= 3 - done_before
 
 
+def starting(settings: Settings, text: Path, **arguments: str) -> list[str]:
+    """The command of a kernel that starts a run, prints its id and ends."""
+    program = f"""
+from pathlib import Path
+from kfp_magics.backends.base import SubmitOptions
+from kfp_magics.backends.local import LocalBackend
+from kfp_magics.runs.store import Store
+from kfp_magics.settings import Settings
+settings = Settings(home={str(settings.home_path)!r})
+backend = LocalBackend(settings, Store(settings.store_path))
+print(backend.submit(Path({str(text)!r}).read_text(encoding="utf-8"), {arguments!r}, SubmitOptions()).id)
+"""
+    return [sys.executable, "-c", program]
+
+
 def test_a_run_outlives_who_started_it(engine: Engine, tmp_path: Path) -> None:
     @dsl.pipeline(name="lasting")
     def lasting(path: str):
@@ -146,38 +160,28 @@ def test_a_run_outlives_who_started_it(engine: Engine, tmp_path: Path) -> None:
 
     text = tmp_path / "lasting.yaml"
     text.write_text(ir_of(lasting, tmp_path), encoding="utf-8")
-    program = f"""
-from pathlib import Path
-from kfp_magics.backends.base import SubmitOptions
-from kfp_magics.backends.local import LocalBackend
-from kfp_magics.runs.store import Store
-from kfp_magics.settings import Settings
-settings = Settings(home={str(engine.settings.home_path)!r})
-backend = LocalBackend(settings, Store(settings.store_path))
-print(backend.submit(Path({str(text)!r}).read_text(), {{"path": {str(tmp_path / "slept")!r}}}, SubmitOptions()).id)
-"""
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        starting(engine.settings, text, path=str(tmp_path / "slept")), capture_output=True, text=True, check=True
+    )
     run = engine.store.get(done.stdout.strip())
     assert not run.state.final
     assert engine.end(run).state is State.SUCCEEDED
     assert (tmp_path / "slept").read_text() == "slept"
 
 
-def test_two_processes_start_runs_at_once(engine: Engine, tmp_path: Path) -> None:
-    others = [Engine(engine.settings) for _ in range(3)]
-    started: list[Any] = []
-    text = ir_of(counts, tmp_path)
-
-    def start(one: Engine, number: int) -> None:
-        started.append(one.start(text, path=str(tmp_path / f"count-{number}")))
-
-    threads = [threading.Thread(target=start, args=(one, number)) for number, one in enumerate(others)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert [engine.end(run).state for run in started] == [State.SUCCEEDED] * 3
-    environments = [path for path in (engine.settings.home_path / "envs").iterdir() if (path / ".ready").exists()]
+def test_two_kernels_start_runs_at_once(settings: Settings, tmp_path: Path) -> None:
+    """On a machine where nothing is there yet: no store, no environment."""
+    text = tmp_path / "counts.yaml"
+    text.write_text(ir_of(counts, tmp_path), encoding="utf-8")
+    kernels = [
+        subprocess.Popen(starting(settings, text, path=str(tmp_path / f"count-{number}")), stdout=-1, text=True)
+        for number in range(2)
+    ]
+    ids = [kernel.communicate()[0].strip() for kernel in kernels]
+    assert [kernel.returncode for kernel in kernels] == [0, 0]
+    with Engine(settings) as engine:
+        assert [engine.end(engine.store.get(one)).state for one in ids] == [State.SUCCEEDED] * 2
+    environments = [path for path in (settings.home_path / "envs").iterdir() if (path / ".ready").exists()]
     assert len(environments) == 1
 
 
