@@ -6,12 +6,13 @@ import argparse
 import ast
 import json
 import os
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kfp_magics import __version__
-from kfp_magics.errors import DefinitionError, KfpMagicsError, RunFailedError
+from kfp_magics.errors import DefinitionError, KfpMagicsError, RunFailedError, did_you_mean
 from kfp_magics.runs import text
 from kfp_magics.session import RunOptions, Session
 
@@ -33,14 +34,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         Exit code: 0 when all went well, 1 when a run failed, 2 for a mistake of the user's.
     """
-    words = _parser().parse_args(argv)
+    words = _read(argv)
     try:
         code: int = words.command(words)
     except RunFailedError as error:
-        sys.stderr.write(f"{error}\n")
+        sys.stderr.write(f"{_spoken(str(error), words)}\n")
         return 1
     except KfpMagicsError as error:
-        sys.stderr.write(f"{error}\n")
+        sys.stderr.write(f"{_spoken(str(error), words)}\n")
         return 2
     except KeyboardInterrupt:
         sys.stderr.write("Interrupted; the run goes on. kfp-magics cancel ends it.\n")
@@ -48,10 +49,32 @@ def main(argv: Sequence[str] | None = None) -> int:
     return code
 
 
-def _parser() -> argparse.ArgumentParser:
+def _read(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Reads the words; key=value may stand behind options, where argparse does not look for it."""
+    parser, commands = _parser()
+    words, rest = parser.parse_known_args(argv)
+    wrong = [word for word in rest if word.startswith("-") or not hasattr(words, "values")]
+    if wrong:
+        known = commands[words.verb].format_usage().replace("[", " ").replace("]", " ").split()
+        hint = did_you_mean(wrong[0], [word for word in known if word.startswith("--")])
+        parser.error(f"{words.verb} does not take {' '.join(wrong)}. {hint if hint.startswith('Did') else ''}".strip())
+    if rest:
+        words.values += rest
+    return words
+
+
+def _spoken(message: str, words: argparse.Namespace) -> str:
+    """Says what to type next as it is typed in a shell."""
+    source = getattr(words, "source", "")
+    again = rf"kfp-magics run {source} --pipeline \1" if source.endswith(".ipynb") else f"kfp-magics run {source}"
+    message = re.sub(r"%kfp_run (\S+)", again, message) if source else message
+    return re.sub(r"(?<!%)%kfp_(run|runs|logs|cancel|retry|compile)\b", r"kfp-magics \1", message)
+
+
+def _parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
     parser = argparse.ArgumentParser(prog="kfp-magics", description="Notebook cells as Kubeflow pipelines.")
     parser.add_argument("--version", action="version", version=f"kfp-magics {__version__}")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND", dest="verb")
 
     run = commands.add_parser("run", help="run a pipeline of a notebook, or an IR file")
     run.add_argument("source", help="notebook (.ipynb), or compiled pipeline (.yaml)")
@@ -88,7 +111,7 @@ def _parser() -> argparse.ArgumentParser:
         acting = commands.add_parser(name, help=what)
         acting.add_argument("run", nargs="?", default="", help="id, start of an id, name, or 'last'")
         acting.set_defaults(command=_cancel if name == "cancel" else _retry)
-    return parser
+    return parser, commands.choices
 
 
 def _run(words: argparse.Namespace) -> int:
@@ -126,7 +149,8 @@ def _runs(words: argparse.Namespace) -> int:
         print(json.dumps(run.to_json(), indent=2) if words.json else text.run_tree(run))
         return 0
     found = session.runs(limit=words.limit)
-    print(json.dumps([run.to_json() for run in found], indent=2) if words.json else text.runs_table(found))
+    shown = json.dumps([run.to_json() for run in found], indent=2) if words.json else text.runs_table(found)
+    print(shown if found else _spoken(shown, words))
     return 0
 
 
@@ -152,6 +176,8 @@ def _open(source: str, pipeline: str) -> tuple[Session, str]:
     path = Path(source)
     if not path.is_file():
         raise DefinitionError(f"There is no file {source!r}.", "Give a notebook (.ipynb) or an IR file (.yaml).")
+    if path.suffix not in {".ipynb", ".yaml", ".yml", ".json"}:
+        raise DefinitionError(f"{source!r} is neither a notebook (.ipynb) nor an IR file (.yaml).", "Give one of them.")
     if path.suffix != ".ipynb":
         if pipeline:
             raise DefinitionError(f"{source!r} is no notebook and holds one pipeline.", "Leave --pipeline out.")

@@ -34,7 +34,7 @@ def kfp_magics(*words: object, code: int = 0) -> str:
 
 
 def test_run_look_and_compile(notebook: Path, tmp_path: Path) -> None:
-    assert "✓ add" in kfp_magics("run", notebook, "a=1")
+    assert "✓ add" in kfp_magics("run", notebook, "--pipeline", "sums", "a=1")
     [run] = json.loads(kfp_magics("runs", "--json"))
     assert (run["state"], run["started_by"], run["outputs"]) == ("succeeded", "cli", {"Output": 2})
     assert run["id"] in kfp_magics("runs")
@@ -44,7 +44,7 @@ def test_run_look_and_compile(notebook: Path, tmp_path: Path) -> None:
     assert "✓ add" in kfp_magics("run", tmp_path / "sums.yaml", "a=2")
     failed = kfp_magics("run", notebook, "a=99", code=1)
     assert "line 4 of its cell: assert a < 90" in failed
-    assert "%kfp_retry" in failed
+    assert "kfp-magics retry" in failed
 
 
 def test_cancel(notebook: Path, tmp_path: Path) -> None:
@@ -60,7 +60,14 @@ def test_cancel(notebook: Path, tmp_path: Path) -> None:
 
 def test_mistakes(notebook: Path, tmp_path: Path) -> None:
     assert "There is no file" in kfp_magics("run", tmp_path / "no.ipynb", code=2)
-    assert "also needs a" in kfp_magics("run", notebook, code=2)
+    assert "neither a notebook" in kfp_magics("run", __file__, code=2)
+    needed = kfp_magics("run", notebook, code=2)
+    assert needed.splitlines() == [
+        "The pipeline 'sums' also needs a.",
+        f"kfp-magics run {notebook} --pipeline sums a=…",
+    ]
+    assert "Did you mean '--pipeline'?" in kfp_magics("run", notebook, "--piepline", "sums", code=2)
+    assert "No runs yet: kfp-magics run" in kfp_magics("runs")
     assert "no pipeline or step 'smus'" in kfp_magics("run", notebook, "--pipeline", "smus", code=2)
     assert "no such run" in kfp_magics("logs", code=2)
     assert "No runs yet" in kfp_magics("runs")

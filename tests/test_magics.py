@@ -130,8 +130,9 @@ def test_what_differs_between_two_runs(calc: Run) -> None:
     assert re.search(r"n +4 +→ +5 +\+1", text)
     assert "-BASE = 10" in text
     assert "+BASE = 11" in text
-    clone = calc("%kfp_clone -2 n=6 --wait")
+    clone = calc("%kfp_clone -2 --wait n=6")
     assert clone.run.parameters == {"n": 6}
+    assert calc("%kfp_clone n=7 --wait").run.parameters == {"n": 7}  # of the newest
     assert clone.run.task("make").outputs == {"Output": 16}
 
 
@@ -160,8 +161,14 @@ def test_one_step_alone_on_live_objects(calc: Run) -> None:
     calc("import pandas as pd\nframe = pd.DataFrame({'ä': [1], 'b': [2]})")
     calc("%kfp_try columns table=frame")
     assert calc.names["columns_output"] == ["ä", "b"]
-    with pytest.raises(ArgumentError, match="also needs data"):
-        calc("%kfp_try total")
+    with pytest.raises(ArgumentError, match="also needs data") as caught:
+        calc("%kfp_try total scale=2")
+    assert caught.value.hint == "%kfp_try total scale=2 data=…"
+    calc("import numpy as np\nmany = np.int64(4)")
+    calc("%kfp_try make n=many")
+    assert calc.names["make_output"] == 14
+    with pytest.raises(RunFailedError, match="too much: ü"):
+        calc("%kfp_try total data=data scale=100000")
     with pytest.raises(ArgumentError, match="neither"):
         calc("%kfp_try total data=nothing_of_that_name")
     with pytest.raises(NotFoundError, match="no step 'totl'"):

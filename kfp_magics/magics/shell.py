@@ -96,7 +96,7 @@ def parse(magic: Any, line: str) -> Namespace:  # noqa: ANN401  (what IPython's 
         raise DefinitionError(f"The magic line does not read: {error}.", "Close each quote that opens.") from error
     parser = magic.parser
     try:
-        found: Namespace = parser.parse_args(words)
+        found: Namespace = parser.parse_intermixed_args(words)  # parameter=value may stand behind options
     except UsageError as error:
         options = [option for action in parser._actions for option in action.option_strings]  # noqa: SLF001  (argparse has no public list)
         wrong = next(iter(re.findall(r"(?<!\S)(--?[\w-]+)", str(error))), "")
