@@ -109,6 +109,8 @@ class Definitions:
         Raises:
             NotFoundError: There is none.
         """
+        if name not in self.steps and name in kfp_components(self.namespace):
+            raise NotFoundError(f"{name!r} is a component of kfp's own.", f"Run it alone: %kfp_run {name} …")
         if name not in self.steps:
             hint = did_you_mean(name, self.steps) or "Define one with %%kfp_component."
             raise NotFoundError(f"There is no step {name!r}.", hint)

@@ -241,7 +241,10 @@ def test_kfps_own_decorators_are_taken_as_they_are(cell: Run) -> None:
         "%%kfp_component\nfrom kfp import dsl\n\n@dsl.component(base_image='python:3.11')\n"
         "def twice(x: int) -> int:\n    if x > 5:\n        raise ValueError(x)\n    return 2 * x\n"
     )
-    assert made == ["twice"]
+    assert made.names == ["twice"]
+    assert "%kfp_run twice" in repr(made)
+    with pytest.raises(NotFoundError, match="component of kfp's own"):
+        cell("%kfp_try twice x=2")
     assert cell("%kfp_run twice x=2 --wait").run.tasks[0].outputs == {"Output": 4}
     with pytest.raises(RunFailedError, match="line 7") as caught:
         cell("%kfp_run twice x=9 --wait")

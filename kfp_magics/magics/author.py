@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from argparse import Namespace
 
     from kfp_magics.cells.options import CellOptions
-    from kfp_magics.widgets.cards import CompiledCard, StepCard
+    from kfp_magics.widgets.cards import CompiledCard, StepCard, TakenCard
     from kfp_magics.widgets.pipeline import PipelineView
 
 
@@ -38,17 +38,17 @@ class AuthorMagics(KfpMagics):
     @argument("--notebook", default="", help="Notebook that is the step.")
     @pod_arguments
     @line_cell_magic
-    def kfp_component(self, line: str, cell: str | None = None) -> StepCard | list[str]:
+    def kfp_component(self, line: str, cell: str | None = None) -> StepCard | TakenCard:
         """Turns this cell into a pipeline step.
 
         The cell is a module: its imports, constants and helpers travel with the step; the last function is the step.
         Inputs and outputs come from its annotations. After the cell ran, compose the step in %%kfp_pipeline, run it
         alone with %kfp_try, or call the plain function with NAME.fn(...).
         """
-        from kfp_magics.widgets.cards import StepCard  # noqa: PLC0415  (drawn only now)
+        from kfp_magics.widgets.cards import StepCard, TakenCard  # noqa: PLC0415  (drawn only now)
 
         made = self.session.component(cell or "", _cell_options(parse(self.kfp_component, line)), self.session.cell_id)
-        return made if isinstance(made, list) else StepCard(made)
+        return TakenCard(made) if isinstance(made, list) else StepCard(made)
 
     @magic_arguments()
     @argument("--name", default="", help="Name of the pipeline for KFP; the function's when left out.")

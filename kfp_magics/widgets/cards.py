@@ -68,6 +68,21 @@ def _pod_text(pod: PodOptions) -> str:
 
 
 @dataclass(frozen=True, repr=False)
+class TakenCard(_Text):
+    """What a cell with kfp's own decorators defined.
+
+    Attributes:
+        names: The components and pipelines, as the cell names them.
+    """
+
+    names: Sequence[str]
+
+    def __repr__(self) -> str:
+        what = "component" if len(self.names) == 1 else "components"
+        return f"{what} {', '.join(self.names)}, taken as written\n  alone    %kfp_run {self.names[-1]} …"
+
+
+@dataclass(frozen=True, repr=False)
 class CompiledCard(_Text):
     """The file that a pipeline was compiled to.
 
