@@ -1,0 +1,151 @@
+"""Images in a registry, and the shelf there on which machines leave layers for each other."""
+
+from __future__ import annotations
+
+import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kfp_magics.errors import AccessDeniedError, DigestMismatchError, ImageNotFoundError
+from kfp_magics.images.image import Image
+from kfp_magics.images.layers import Layer, LayerCache
+from kfp_magics.images.manifests import MANIFESTS, OCI_MANIFEST, Descriptor
+from kfp_magics.images.stores import Blob, Origin
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from kfp_magics.images.registry import Registry
+
+_SHELF = "kfpm-layers"
+_NOTHING = Blob.of(b"{}")
+_NOTHING_KIND = "application/vnd.oci.empty.v1+json"
+
+
+class RegistryStore:
+    """A path in a registry.
+
+    Layers of requirements are on a shelf beside the images, the repository ``kfpm-layers``, and mounted from there:
+    they travel once, for all steps and all machines. Whoever may not write there sends them to each image.
+
+    Args:
+        registry: The registry.
+        path: What stands before the name of each image; may be empty.
+        cache: Layers of this machine.
+    """
+
+    def __init__(self, registry: Registry, path: str, cache: LayerCache) -> None:
+        self._registry = registry
+        self._path = path.strip("/")
+        self._cache = cache
+        self._shelf = self._at(_SHELF)
+        self._is_shut = False
+        self._shelved: set[str] = set()
+        self._lock = threading.Lock()
+        self._sent = 0
+
+    @property
+    def sent(self) -> int:
+        """Bytes of blobs that were sent so far."""
+        return self._sent
+
+    def repository(self, name: str) -> str:
+        """Host and path."""
+        return f"{self._registry.host}/{self._at(name)}"
+
+    def find(self, name: str, tag: str) -> str | None:
+        """One request."""
+        return self._registry.has_manifest(self._at(name), tag)
+
+    def foundation(self, name: str, key: str) -> Image | None:
+        """Two requests: manifest and configuration."""
+        found = self._registry.manifest(self._at(name), f"d-{key}")
+        if found is None or found.media_type not in MANIFESTS:
+            return None
+        return Image(json.loads(self._registry.blob(self._at(name), found.config.digest)), found.layers)
+
+    def keep_foundation(self, name: str, key: str, image: Image) -> None:
+        """It is an image like any other, without the step's code."""
+        self.put(name, Blob.of(image.config))
+        self._registry.put_manifest(self._at(name), f"d-{key}", image.manifest(), OCI_MANIFEST)
+
+    def blob_of(self, layer: Layer) -> Blob:
+        """The file here, or the shelf."""
+        return Blob(layer.digest, layer.size, layer.content or Origin(self._registry, self._shelf))
+
+    def put(self, name: str, blob: Blob) -> int:
+        """Looks, mounts, sends: whatever is enough."""
+        target, content = self._at(name), blob.content
+        if isinstance(content, Origin) and content.registry is not self._registry and not self._is_shut:
+            self._shelve(blob)  # from a registry elsewhere it comes once, not once for each step
+        source = content.repository if isinstance(content, Origin) and content.registry is self._registry else ""
+        return self._put(target, blob, mount_from=self._shelf if blob.digest in self._shelved else source)
+
+    def publish(self, name: str, tag: str, manifest: bytes) -> str:
+        """One request."""
+        return self._registry.put_manifest(self._at(name), tag, manifest, OCI_MANIFEST)
+
+    def find_layers(self, key: str) -> tuple[Layer, ...]:
+        """One request."""
+        if self._is_shut:
+            return ()
+        try:
+            found = self._registry.manifest(self._shelf, f"d-{key}")
+        except AccessDeniedError:
+            self._is_shut = True
+            return ()
+        try:
+            layers = tuple(Layer.described(one) for one in found.layers) if found else ()
+        except (KeyError, ValueError):
+            return ()
+        self._shelved.update(one.digest for one in layers)
+        return layers
+
+    def leave_layers(self, key: str, layers: Sequence[Layer]) -> None:
+        """Sends what the shelf lacks, then says what is there."""
+        if self._is_shut:
+            return
+        try:
+            with ThreadPoolExecutor(8) as pool:
+                list(pool.map(self._shelve, [*(self.blob_of(one) for one in layers), _NOTHING]))
+        except (AccessDeniedError, ImageNotFoundError):
+            self._is_shut = True
+            return
+        config = Descriptor(media_type=_NOTHING_KIND, digest=_NOTHING.digest, size=_NOTHING.size)
+        manifest = {
+            "schemaVersion": 2,
+            "mediaType": OCI_MANIFEST,
+            "artifactType": "application/vnd.kfp-magics.layers",
+            "config": config.to_json(),
+            "layers": [one.describe().to_json() for one in layers],
+        }
+        body = json.dumps(manifest, sort_keys=True, separators=(",", ":")).encode()
+        self._registry.put_manifest(self._shelf, f"d-{key}", body, OCI_MANIFEST)
+
+    def _at(self, name: str) -> str:
+        return f"{self._path}/{name}".strip("/")
+
+    def _shelve(self, blob: Blob) -> None:
+        if blob.digest in self._shelved:
+            return
+        with self._cache.holding([blob.digest.replace(":", "-")]):  # whoever waited finds it there
+            if blob.digest not in self._shelved:
+                self._put(self._shelf, blob)
+                self._shelved.add(blob.digest)
+
+    def _put(self, repository: str, blob: Blob, mount_from: str = "") -> int:
+        try:
+            with blob.opening() as content:
+                how = self._registry.put_blob(
+                    repository, blob.digest, blob.size, content, mount_from=mount_from, probe=not blob.is_new
+                )
+        except DigestMismatchError:
+            if isinstance(blob.content, Path):
+                self._cache.forget(blob.content)  # the next build makes it anew
+            raise
+        sent = blob.size if how == "uploaded" else 0
+        with self._lock:
+            self._sent += sent
+        return sent
