@@ -125,13 +125,16 @@ class AppendBuilder:
         image = Image.of(base.config, base.manifest.layers)
         origin = Origin(self._registries(base.reference.host), base.reference.repository)
         blobs = [Blob(one.digest, one.size, origin) for one in image.layers]
+        sent = 0
         if spec.requirements:
             target = Target(_python(spec, image), spec.platform, self._how, self._bytecode)
-            layers = Dependencies(self._cache, self._store).layers(spec.requirements, target, log)
+            dependencies = Dependencies(self._cache, self._store)
+            layers = dependencies.layers(spec.requirements, target, log)
+            sent = sum(dependencies.sent)
             image = image.with_layers(layers)
             blobs += [self._store.blob_of(one) for one in layers]
         log.step(f"bringing {len(blobs)} layers to {self._store.repository(spec.name)}", 0.7)
-        sent = self._put(spec.name, blobs)
+        sent += self._put(spec.name, blobs)
         self._store.keep_foundation(spec.name, key, image)
         return image, f"{len(blobs)} layers below it, {_bytes(sent)} of them sent"
 

@@ -38,16 +38,20 @@ if spec is not None and spec.loader is not None:
 
 
 class Dependencies:
-    """Makes layers of requirements. Safe to use from several threads and processes: nothing is made twice.
+    """Makes layers of requirements. Others may do so at the same time, here and elsewhere: nothing is made twice.
 
     Args:
         cache: Layers that this machine made.
         shelf: Layers that any machine made.
+
+    Attributes:
+        sent: Bytes that went to the shelf.
     """
 
     def __init__(self, cache: LayerCache, shelf: Shelf) -> None:
         self._cache = cache
         self._shelf = shelf
+        self.sent: list[int] = []
         self._cores = os.cpu_count() or 2
 
     def layers(self, lines: Sequence[str], target: Target, log: Log) -> tuple[Layer, ...]:
@@ -70,7 +74,7 @@ class Dependencies:
             if found := self._shelf.find_layers(whole):
                 return found
             made = self._arranged(self._each(locked, target, log), target, log)
-            self._shelf.leave_layers(whole, made)
+            self.sent.append(self._shelf.leave_layers(whole, made))
         return made
 
     def _each(self, locked: Sequence[Locked], target: Target, log: Log) -> dict[Locked, Layer]:
@@ -125,7 +129,7 @@ class Dependencies:
                     keys[one], one.what, pieces, target.how, has_paths=place.has_path_files(one.name)
                 )
                 if layer.unpacked >= _LARGE:
-                    self._shelf.leave_layers(keys[one], [layer])
+                    self.sent.append(self._shelf.leave_layers(keys[one], [layer]))
                 return layer
 
             return dict(zip(largest, pool.map(pack, largest), strict=True))

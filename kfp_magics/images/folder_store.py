@@ -92,8 +92,10 @@ class FolderStore:
         del key
         return ()
 
-    def leave_layers(self, key: str, layers: Sequence[Layer]) -> None:
+    def leave_layers(self, key: str, layers: Sequence[Layer]) -> int:
         """There is no shelf."""
+        del key, layers
+        return 0
 
     def blob(self, digest: str) -> Path:
         """Where a blob is."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -43,13 +42,6 @@ class RegistryStore:
         self._shelf = self._at(_SHELF)
         self._is_shut = False
         self._shelved: set[str] = set()
-        self._lock = threading.Lock()
-        self._sent = 0
-
-    @property
-    def sent(self) -> int:
-        """Bytes of blobs that were sent so far."""
-        return self._sent
 
     def repository(self, name: str) -> str:
         """Host and path."""
@@ -78,10 +70,12 @@ class RegistryStore:
     def put(self, name: str, blob: Blob) -> int:
         """Looks, mounts, sends: whatever is enough."""
         target, content = self._at(name), blob.content
+        sent = 0
         if isinstance(content, Origin) and content.registry is not self._registry and not self._is_shut:
-            self._shelve(blob)  # from a registry elsewhere it comes once, not once for each step
-        source = content.repository if isinstance(content, Origin) and content.registry is self._registry else ""
-        return self._put(target, blob, mount_from=self._shelf if blob.digest in self._shelved else source)
+            sent = self._shelve(blob)  # from a registry elsewhere it comes once, not once for each step
+        return sent + self._put(
+            target, blob, mount_from=self._shelf if blob.digest in self._shelved else self._mountable(blob)
+        )
 
     def publish(self, name: str, tag: str, manifest: bytes) -> str:
         """One request."""
@@ -103,16 +97,16 @@ class RegistryStore:
         self._shelved.update(one.digest for one in layers)
         return layers
 
-    def leave_layers(self, key: str, layers: Sequence[Layer]) -> None:
+    def leave_layers(self, key: str, layers: Sequence[Layer]) -> int:
         """Sends what the shelf lacks, then says what is there."""
         if self._is_shut:
-            return
+            return 0
         try:
             with ThreadPoolExecutor(8) as pool:
-                list(pool.map(self._shelve, [*(self.blob_of(one) for one in layers), _NOTHING]))
+                sent = sum(pool.map(self._shelve, [*(self.blob_of(one) for one in layers), _NOTHING]))
         except (AccessDeniedError, ImageNotFoundError):
             self._is_shut = True
-            return
+            return 0
         config = Descriptor(media_type=_NOTHING_KIND, digest=_NOTHING.digest, size=_NOTHING.size)
         manifest = {
             "schemaVersion": 2,
@@ -123,17 +117,24 @@ class RegistryStore:
         }
         body = json.dumps(manifest, sort_keys=True, separators=(",", ":")).encode()
         self._registry.put_manifest(self._shelf, f"d-{key}", body, OCI_MANIFEST)
+        return sent
+
+    def _mountable(self, blob: Blob) -> str:
+        content = blob.content
+        return content.repository if isinstance(content, Origin) and content.registry is self._registry else ""
 
     def _at(self, name: str) -> str:
         return f"{self._path}/{name}".strip("/")
 
-    def _shelve(self, blob: Blob) -> None:
+    def _shelve(self, blob: Blob) -> int:
         if blob.digest in self._shelved:
-            return
+            return 0
         with self._cache.holding([blob.digest.replace(":", "-")]):  # whoever waited finds it there
-            if blob.digest not in self._shelved:
-                self._put(self._shelf, blob)
-                self._shelved.add(blob.digest)
+            if blob.digest in self._shelved:
+                return 0
+            sent = self._put(self._shelf, blob, self._mountable(blob))
+            self._shelved.add(blob.digest)
+            return sent
 
     def _put(self, repository: str, blob: Blob, mount_from: str = "") -> int:
         try:
@@ -145,7 +146,4 @@ class RegistryStore:
             if isinstance(blob.content, Path):
                 self._cache.forget(blob.content)  # the next build makes it anew
             raise
-        sent = blob.size if how == "uploaded" else 0
-        with self._lock:
-            self._sent += sent
-        return sent
+        return blob.size if how == "uploaded" else 0

@@ -87,8 +87,8 @@ class Shelf(Protocol):
     def find_layers(self, key: str) -> tuple[Layer, ...]:
         """The layers that somebody left under a key; empty where nobody did."""
 
-    def leave_layers(self, key: str, layers: Sequence[Layer]) -> None:
-        """Leaves layers under a key; those that are there already are not sent again."""
+    def leave_layers(self, key: str, layers: Sequence[Layer]) -> int:
+        """Leaves layers under a key, and gives the bytes sent; those that are there already are not sent again."""
 
 
 class Store(Shelf, Protocol):

@@ -36,6 +36,16 @@ _COMPILED: dict[Bytecode, float] = {"all": math.inf, "small": 2e6, "none": 0}
 _FORMAT = 1  # of the layers made from distributions; a new one makes all of them anew
 _DROPPED = frozenset({"REQUESTED", "direct_url.json", "uv_cache.json"})  # they tell of this machine
 _OTHER_BUILDER = "Build this step with an engine or on Cloud Build: --builder podman, docker, buildah or cloudbuild."
+_CHATTER = (
+    "Using ",
+    "Building ",
+    "Resolved ",
+    "Prepared ",
+    "error: No solution found",
+    "No solution found",
+    "hint:",
+    "warning:",
+)
 _NO_WHEEL = ("no wheels", "building from source is disabled", "no usable wheels", "no source distribution")
 
 
@@ -158,8 +168,9 @@ def _said(done: subprocess.CompletedProcess[str]) -> str:
 
 
 def _refusal(done: subprocess.CompletedProcess[str], target: Target) -> BuildError:
-    said = [line.strip(" ×╰─▶│├") for line in done.stderr.splitlines()]
-    text = " ".join(line for line in said if line and not line.startswith(("Using ", "Resolved ", "Prepared ")))
+    lines = [line.strip(" ×╰─▶│├") for line in done.stderr.splitlines()]
+    said = [re.sub(r"^(error|cause): ", "", line) for line in lines if line and not line.startswith(_CHATTER)]
+    text = " ".join(said)[:800]
     if "hash mismatch" in text.lower():
         return BuildError(
             f"A requirement is not what its lock says: {text}",
