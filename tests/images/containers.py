@@ -17,7 +17,8 @@ import subprocess
 import tarfile
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -228,6 +229,24 @@ class Podman:
         """Runs a command in a new container of an image, pulled from a registry on loopback when it is not here."""
         return self("run", "--rm", "--quiet", "--tls-verify=false", *options, image, *command)
 
+    @contextmanager
+    def serve(self, socket: Path, plain_http: Iterable[str]) -> Iterator[None]:
+        """Answers Docker's API; as Docker does it, some registries may do without TLS."""
+        command = [self._program, "system", "service", "--time", "0", f"unix://{socket}"]
+        config = self.folder / "docker-registries.conf"
+        config.write_text("".join(f'[[registry]]\nlocation = "{host}"\ninsecure = true\n' for host in plain_http))
+        environment = os.environ | self.environment | {"CONTAINERS_REGISTRIES_CONF": str(config)}
+        with (self.folder / "service.log").open("ab") as log:
+            process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
+        deadline = time.monotonic() + 30
+        while not socket.exists():
+            assert process.poll() is None, (self.folder / "service.log").read_text()
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        yield
+        process.terminate()
+        process.wait(10)
+
     def close(self) -> None:
         """Ends its containers and removes its storage."""
         self("rm", "--all", "--force", "--time", "0")
@@ -276,3 +295,23 @@ def podman(podman_storage: Podman, monkeypatch: pytest.MonkeyPatch) -> Podman:
     for name, value in podman_storage.environment.items():
         monkeypatch.setenv(name, value)
     return podman_storage
+
+
+@pytest.fixture(scope="session")
+def docker_socket(podman_storage: Podman, registry: Server, basic_registry: Server) -> Iterator[str]:
+    """podman as Docker's daemon: what Docker's own command talks to where no Docker runs."""
+    requires("docker")
+    socket = podman_storage.folder / "docker.sock"
+    with podman_storage.serve(socket, plain_http=[registry.host, basic_registry.host]):
+        yield f"unix://{socket}"
+
+
+@pytest.fixture
+def docker(podman: Podman, docker_socket: str, monkeypatch: pytest.MonkeyPatch) -> Podman:
+    """Docker's command with podman behind it; what it builds is in podman's storage."""
+    monkeypatch.setenv("DOCKER_HOST", docker_socket)
+    config = podman.folder / "docker"
+    config.mkdir(exist_ok=True)
+    (config / "config.json").write_text("{}")
+    monkeypatch.setenv("DOCKER_CONFIG", str(config))
+    return podman
