@@ -31,7 +31,8 @@ def single(step: Any, **arguments: Any) -> Any:
 def either(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Engine]:
     if request.param == "fork" and sys.platform != "linux":
         pytest.skip("forking a Python that has run is safe on Linux only")
-    with Engine(Settings(home=str(tmp_path / "home"), grace=0.5, task_start=request.param)) as made:
+    home = tmp_path / "Zuhause 家 ☃"  # a person's own folder may have any name
+    with Engine(Settings(home=str(home), grace=0.5, task_start=request.param)) as made:
         yield made
 
 
@@ -127,7 +128,10 @@ def test_nothing_of_the_notebooks_packages_is_seen(engine: Engine) -> None:
     assert "exit code 4" in run.error.message
 
 
-def test_non_ascii_everywhere(either: Engine) -> None:
+@pytest.mark.parametrize("locale", ["", "C"])
+def test_non_ascii_everywhere(either: Engine, monkeypatch: pytest.MonkeyPatch, locale: str) -> None:
+    if locale:
+        monkeypatch.setenv("LC_ALL", locale)
     run = either.run(single(steps.größe, wert="Füße 漢字 \U0001f476"))
     assert run.state is State.SUCCEEDED, run.error
     [task] = run.tasks

@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 import sys
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -78,9 +79,8 @@ class Environments:
 
     def _link_kfp(self, place: Path) -> None:
         """Lends our own KFP to an environment: no network, no copy, and none of our other packages."""
-        distribution = importlib.metadata.distribution("kfp")
-        source = Path(str(distribution.locate_file("kfp")))
-        folder = self._folder / f"kfp-{distribution.version}-{hashlib.sha256(str(source).encode()).hexdigest()[:8]}"
+        version, source = _our_kfp()
+        folder = self._folder / f"kfp-{version}-{hashlib.sha256(str(source).encode()).hexdigest()[:8]}"
         folder.mkdir(exist_ok=True)
         link = folder / "kfp"
         if not link.is_symlink():
@@ -88,8 +88,11 @@ class Environments:
             draft.symlink_to(source)
             draft.replace(link)
         [packages] = place.glob("lib/python*/site-packages")
-        # A .pth file puts the folder behind the step's own packages: what the step requires wins.
-        (packages / "kfp_magics_runtime.pth").write_text(f"{folder}\n", encoding="utf-8")
+        # A .pth file puts the folder behind the step's own packages: what the step requires wins. Its plain lines are
+        # read in the encoding of the locale, whatever that is, and so the path is spelled in ASCII.
+        (packages / "kfp_magics_runtime.pth").write_text(
+            f"import sys; sys.path.append({str(folder)!a})\n", encoding="ascii"
+        )
 
 
 def _content(recipe: Recipe) -> dict[str, str | list[str]]:
@@ -103,10 +106,15 @@ def _content(recipe: Recipe) -> dict[str, str | list[str]]:
 
 
 def _runtime(recipe: Recipe) -> str:
-    ours = importlib.metadata.version("kfp")
-    if recipe.kfp in {"", f"kfp=={ours}"}:
-        return f"linked {ours} {importlib.metadata.distribution('kfp').locate_file('kfp')}"
-    return recipe.kfp
+    version, place = _our_kfp()
+    return f"linked {version} {place}" if recipe.kfp in {"", f"kfp=={version}"} else recipe.kfp
+
+
+@cache
+def _our_kfp() -> tuple[str, Path]:
+    """Version and place of the KFP that runs here; looking takes milliseconds, and every attempt asks."""
+    distribution = importlib.metadata.distribution("kfp")
+    return distribution.version, Path(str(distribution.locate_file("kfp")))
 
 
 def _names_kfp(packages: tuple[str, ...]) -> bool:

@@ -208,6 +208,7 @@ def base_environment(python: Path | None) -> dict[str, str]:
     """
     kept = {name: value for name, value in os.environ.items() if name in _PASSED or name.startswith(_PASSED_GROUPS)}
     kept |= {"_KFP_RUNTIME": "true", "PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8"}
+    kept["PYTHONUTF8"] = "1"  # as in Python's images, whatever the locale of this machine
     if python is not None:
         kept["VIRTUAL_ENV"] = str(python.parent.parent)
         kept["PATH"] = f"{python.parent}{os.pathsep}{kept.get('PATH', os.defpath)}"
