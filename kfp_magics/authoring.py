@@ -54,10 +54,10 @@ def unknown_name(error: NameError, label: str, known: Iterable[str]) -> NamesErr
             line = frame.tb_lineno
         frame = frame.tb_next
     where = f" (line {line})" if line else ""
-    hint = did_you_mean(error.name or "", (name for name in known if not name.startswith("_")))
+    words = (name for name in known if not name.startswith("_"))
     return NamesError(
         f"The {label} reads {error.name!r}{where}, which does not exist here.",
-        hint or "Run the cell that defines it first.",
+        did_you_mean(error.name or "", words, "Run the cell that defines it first."),
     )
 
 

@@ -125,12 +125,13 @@ class RunFailedError(KfpMagicsError):
         self.run = run
 
 
-def did_you_mean(word: str, known: Iterable[str]) -> str:
+def did_you_mean(word: str, known: Iterable[str], otherwise: str = "") -> str:
     """Names the known words closest to a wrong one, or lists the first few.
 
     Args:
         word: What the user typed.
         known: What would have been right.
+        otherwise: What to say instead of a list.
 
     Returns:
         ``Did you mean 'preprocess'?``, or ``Known: a, b, c.``, or an empty string when nothing is known.
@@ -139,6 +140,6 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     close = difflib.get_close_matches(word, words, n=2, cutoff=0.6)
     if close:
         return "Did you mean " + " or ".join(repr(one) for one in close) + "?"
-    if not words:
-        return ""
+    if otherwise or not words:
+        return otherwise
     return "Known: " + ", ".join(words[:8]) + (f" and {len(words) - 8} more." if len(words) > 8 else ".")

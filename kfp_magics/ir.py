@@ -175,7 +175,7 @@ def parameters(ir: IR) -> tuple[Port, ...]:
         Port(
             name=key,
             type=_TYPES.get(one.get("parameterType", ""), "str"),
-            default=one.get("defaultValue", MISSING),
+            default=_typed_default(one),
             optional=bool(one.get("isOptional")),
         )
         for key, one in definitions.get("parameters", {}).items()
@@ -190,6 +190,12 @@ def parameters(ir: IR) -> tuple[Port, ...]:
         for key, one in definitions.get("artifacts", {}).items()
     ]
     return (*plain, *artifacts)
+
+
+def _typed_default(one: Mapping[str, Json]) -> Json:
+    value = one.get("defaultValue", MISSING)  # KFP's messages know only one kind of number
+    whole = one.get("parameterType") == "NUMBER_INTEGER" and isinstance(value, float) and value.is_integer()
+    return int(value) if whole else value
 
 
 def _artifact_type(value: Mapping[str, Json]) -> str:

@@ -89,6 +89,15 @@ def test_a_run_outlives_its_kernel(kernel: Kernel, tmp_path: Path) -> None:
     assert kernel.text("gate").strip() == repr(str(gate))
 
 
+def test_a_run_is_shown_again_where_it_is_asked_for(kernel: Kernel) -> None:
+    kernel.run("%%kfp_component\ndef quick() -> int:\n    return 1\n")
+    _, shown = kernel.run("live = %kfp_run quick --wait")
+    assert [one["msg_type"] for one in shown].count("display_data") == 1  # it changes in its place
+    for cell in ("live", "live"):
+        assert "✓ quick" in kernel.text(cell)
+    assert kernel.text("live.outputs, live.run.state.value").strip() == "({}, 'succeeded')"
+
+
 def test_mistakes_and_failures_are_shown_without_a_stack(kernel: Kernel) -> None:
     status, shown = kernel.run("%kfp_run nothing")
     assert status == "error"

@@ -33,9 +33,10 @@ def as_function(name: str, body: str, tree: ast.Module, inputs: Sequence[Port], 
         raise DefinitionError(
             f"The cell of step {name!r} has no statements.", "Write what the step does below the line."
         )
-    assigned = {port.name for port in inputs} | {
-        one.get_name() for one in symtable.symtable(body, name, "exec").get_symbols() if is_bound(one)
-    }
+    twice = {port.name for port in inputs} & {port.name for port in outputs}
+    if twice:
+        raise DefinitionError(f"The step {name!r} has an input and an output called {min(twice)!r}.", "Rename one.")
+    assigned = {one.get_name() for one in symtable.symtable(body, name, "exec").get_symbols() if is_bound(one)}
     results = [port for port in outputs if port.is_parameter]
     for port in results:
         if port.name not in assigned:

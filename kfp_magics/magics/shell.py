@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shlex
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +11,7 @@ from IPython.core.error import UsageError
 from IPython.core.magic import Magics
 
 from kfp_magics.errors import DefinitionError, did_you_mean
+from kfp_magics.magics.words import split
 from kfp_magics.session import Session
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def parse(magic: Any, line: str) -> Namespace:  # noqa: ANN401  (what IPython's 
         DefinitionError: A word does not fit; the hint names the nearest option.
     """
     try:
-        words = shlex.split(line)
+        words = split(line)
     except ValueError as error:
         raise DefinitionError(f"The magic line does not read: {error}.", "Close each quote that opens.") from error
     parser = magic.parser

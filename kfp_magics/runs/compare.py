@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -33,7 +34,7 @@ class Difference:
         """How much a number changed, with its sign; nothing for other values."""
         if any(isinstance(one, bool) or not isinstance(one, int | float) for one in (self.a, self.b)):
             return ""
-        return f"{self.b - self.a:+.4g}"
+        return f"{self.b - self.a:+.4g}" if math.isfinite(self.b - self.a) else ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

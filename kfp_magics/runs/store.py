@@ -134,9 +134,7 @@ class Store:
         """Complains about a run that is not there, and names those that it may mean."""
         if connection.execute("SELECT 1 FROM runs WHERE id = ?", (run_id,)).fetchone() is None:
             known = [one for (one,) in connection.execute("SELECT id FROM runs ORDER BY born DESC LIMIT 200")]
-            close = did_you_mean(run_id, known)
-            hint = close if close.startswith("Did") else "%kfp_runs lists them."
-            raise NotFoundError(f"There is no run {run_id!r}.", hint)
+            raise NotFoundError(f"There is no run {run_id!r}.", did_you_mean(run_id, known, "%kfp_runs lists them."))
 
     def find(self, text: str = "") -> Run:
         """Finds a run by what a person types.

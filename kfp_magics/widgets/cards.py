@@ -47,7 +47,11 @@ class StepCard(_Text):
         lines = [f"step {component.name}{signature(component)}"]
         lines += [f"  {name:9}{value}" for name, value in facts.items() if value]
         lines += [f"  note     {remark}" for remark in self.step.remarks]
-        lines.append(f"  alone    %kfp_try {component.name} " + " ".join(f"{port.name}=…" for port in component.inputs))
+        if any(port.type == "TaskFinalStatus" for port in component.inputs):
+            lines.append(f"  at exit  with dsl.ExitHandler({component.name}(…)): …")
+        else:
+            given = " ".join(f"{port.name}=…" for port in component.inputs)
+            lines.append(f"  alone    %kfp_try {component.name} {given}")
         return "\n".join(line.rstrip() for line in lines)
 
 

@@ -42,6 +42,7 @@ class LiveRun:
         self._widget: Any = None
         self._display_id = uuid4().hex
         self._shown = False
+        self._cell: object = None
         self._ended = threading.Event()
         self._guard = threading.RLock()
 
@@ -72,13 +73,16 @@ class LiveRun:
         return ArtifactFile(name=one.name, path=one.uri, type=one.type, metadata=one.metadata)
 
     def _ipython_display_(self) -> None:
-        self.show()
+        if self._shown and _cell() != self._cell:  # asked for again, in another cell
+            LiveRun(self.run, follow=self._follow, tail=self._tail).show()
+        else:
+            self.show()
 
     def show(self) -> None:
         """Shows the run where the cell's output goes; a second call shows nothing new."""
         if self._shown:
             return
-        self._shown = True
+        self._shown, self._cell = True, _cell()
         if not _has_front_end():
             sys.stdout.write(f"{self!r}\n")
             return
@@ -160,6 +164,13 @@ def _most_telling(run: Run) -> Task | None:
     started = [task for task in run.tasks if task.has_log and task.started]
     ranks = {State.FAILED: 2, State.RUNNING: 1}  # as the front end ranks them
     return max(started, key=lambda task: (ranks.get(task.state, 0), task.started or 0.0), default=None)
+
+
+def _cell() -> object:
+    """Which cell is being executed, as IPython counts them."""
+    from IPython import get_ipython  # noqa: PLC0415  (only when something is shown)
+
+    return getattr(get_ipython(), "execution_count", None)
 
 
 def _has_front_end() -> bool:

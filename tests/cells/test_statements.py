@@ -26,7 +26,7 @@ def test_line_n_of_the_function_is_line_n_of_the_cell() -> None:
 
 def test_the_function_is_called_as_the_step_runs() -> None:
     assert Step(step("y = x * 3\n")).fn() == (6,)
-    assert Step(step("y = x * 3", outputs=("y:int", "x:int"))).fn(5) == (15, 5)  # an input may be an output
+    assert Step(step("y = x * 3")).fn(5) == (15,)
 
 
 BODIES = {
@@ -62,6 +62,7 @@ def test_a_body_means_in_the_function_what_it_means_in_the_cell(body: str) -> No
         ("y = 1\nreturn y\n", {}, "does not parse: 'return' outside function (line 3)", "return y"),
         ("y = (1\n", {}, "does not parse", ""),
         ("y = 1\n!ls\n", {}, "Line 3 of the cell 's' runs a shell command: !ls", "subprocess"),
+        ("y = 1\n", {"inputs": ("y:int",)}, "an input and an output called 'y'", "Rename one"),
         ("y = 1\n", {"inputs": ("x:int", "x:str")}, "x", ""),
         ("y = 1\n", {"inputs": ("y:int", "class:int")}, "class", ""),
     ],

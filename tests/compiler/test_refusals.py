@@ -158,3 +158,8 @@ def test_compiled_whole_or_not_at_all(with_steps: Session, tmp_path: Path) -> No
     with pytest.raises(NotFoundError):
         with_steps.compile("mkae", tmp_path / "other.yaml")
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_defaults_of_a_compiled_pipeline_have_their_types(with_steps: Session) -> None:
+    composed = with_steps.pipeline("def p(n: int = 1, rate: float = 2.0, on: bool = True):\n    make(n=n)\n")
+    assert repr(composed) == "pipeline p(n: int = 1, rate: float = 2.0, on: bool = True)"
