@@ -162,4 +162,4 @@ def test_compiled_whole_or_not_at_all(with_steps: Session, tmp_path: Path) -> No
 
 def test_defaults_of_a_compiled_pipeline_have_their_types(with_steps: Session) -> None:
     composed = with_steps.pipeline("def p(n: int = 1, rate: float = 2.0, on: bool = True):\n    make(n=n)\n")
-    assert repr(composed) == "pipeline p(n: int = 1, rate: float = 2.0, on: bool = True)"
+    assert repr(composed) == "pipeline p(n: int = 1, on: bool = True, rate: float = 2.0)"
