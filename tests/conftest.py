@@ -8,7 +8,7 @@ import pytest
 
 from kfp_magics.settings import Settings
 
-pytest_plugins = ["tests.images.registries", "tests.images.containers", "tests.images.wheelhouse"]
+pytest_plugins = ["tests.images.registries", "tests.images.containers"]
 
 
 @pytest.fixture(autouse=True)

@@ -81,6 +81,7 @@ class AppendBuilder:
         """
         started = time.monotonic()
         _refuse(spec)
+        code = _code(spec)
         key = self._key(spec)
         known = self._known.get((spec.name, key))
         with ThreadPoolExecutor(1) as pool:
@@ -94,22 +95,22 @@ class AppendBuilder:
         if foundation is None:
             foundation, told = self._founded(spec, key, log)
         try:
-            ref, size = self._finish(spec, foundation, log)
+            ref, size = self._finish(spec, code, foundation, log)
         except RegistryError as error:
             if known is None:
                 raise
             # What this process saw there may have been deleted since.
             log.write(f"{error.message} Looking again at everything.\n")
             foundation, told = self._founded(spec, key, log)
-            ref, size = self._finish(spec, foundation, log)
+            ref, size = self._finish(spec, code, foundation, log)
         self._known[spec.name, key] = foundation
         log.write(f"code layer {_bytes(size)}, {_milliseconds(started)}, {told}\n")
         return ref
 
-    def _finish(self, spec: ImageSpec, foundation: Image, log: Log) -> tuple[ImageRef, int]:
+    def _finish(self, spec: ImageSpec, files: Sequence[Entry], foundation: Image, log: Log) -> tuple[ImageRef, int]:
         """Lays the code over it and publishes; tells the code's bytes too."""
         log.step("adding the code", 0.9)
-        code = small_layer("code", _code(spec), self._how)
+        code = small_layer("code", files, self._how)
         assert isinstance(code.content, bytes)
         image = foundation.with_layers([code]).with_runtime(spec.env, spec.entrypoint)
         self._put(

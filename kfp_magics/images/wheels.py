@@ -9,6 +9,7 @@ import json
 import math
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections import Counter
@@ -171,6 +172,8 @@ def _refusal(done: subprocess.CompletedProcess[str], target: Target) -> BuildErr
     lines = [line.strip(" ×╰─▶│├") for line in done.stderr.splitlines()]
     said = [re.sub(r"^(error|cause): ", "", line) for line in lines if line and not line.startswith(_CHATTER)]
     text = " ".join(said)[:800]
+    if done.returncode < 0:
+        text = f"uv was ended by a signal ({signal.strsignal(-done.returncode)}). {text}"
     if "hash mismatch" in text.lower():
         return BuildError(
             f"A requirement is not what its lock says: {text}",

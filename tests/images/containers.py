@@ -50,7 +50,7 @@ def base_layout() -> Path:
     """An OCI layout folder with one image, ``base``: Debian with Python, a shell and little else."""
     debootstrap = requires("debootstrap")
     if os.geteuid() != 0:
-        _lacking("debootstrap needs to be root: run the tests of containers as root")
+        lacking("debootstrap needs to be root: run the tests of containers as root")
     recipe = hashlib.sha256(" ".join((_SUITE, *_PACKAGES, *_UNWANTED, _ARCHITECTURE, _FORMAT)).encode()).hexdigest()
     place = cache_folder() / f"base-{recipe[:12]}"
     with FileLock(f"{place}.lock"):
@@ -63,7 +63,7 @@ def base_layout() -> Path:
     return place
 
 
-def _lacking(message: str) -> None:
+def lacking(message: str) -> None:
     if os.environ.get("CI"):
         pytest.fail(message)
     pytest.skip(message)

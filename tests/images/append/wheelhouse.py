@@ -9,8 +9,6 @@ import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
-import pytest
-
 _BACKEND = """
 import os, sys, zipfile
 NAME, TAG = {name!r}, {tag!r}
@@ -80,13 +78,3 @@ class Wheelhouse:
 
 def _hash(path: Path) -> str:
     return f"sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}"
-
-
-@pytest.fixture
-def wheelhouse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Wheelhouse:
-    """A wheelhouse that is all that uv knows."""
-    made = Wheelhouse(tmp_path / "wheelhouse")
-    monkeypatch.setenv("UV_FIND_LINKS", str(made.folder))
-    monkeypatch.setenv("UV_NO_INDEX", "1")
-    monkeypatch.setenv("UV_CACHE_DIR", str(tmp_path / "uv-cache"))
-    return made
