@@ -1,0 +1,79 @@
+"""What the tab key offers behind a magic: its options, what the notebook defined, runs and their steps."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from kfp_magics.errors import KfpMagicsError
+
+if TYPE_CHECKING:
+    from argparse import ArgumentParser
+
+    from IPython.core.interactiveshell import InteractiveShell
+
+    from kfp_magics.session import Session
+
+_PIPELINES = frozenset({"pipeline"})
+_STEPS = frozenset({"step"})
+_RUNS = frozenset({"run", "a", "b"})
+
+
+def offer(shell: InteractiveShell, session: Session, magics: dict[str, Any]) -> None:
+    """Offers completions for magics.
+
+    Args:
+        shell: The shell.
+        session: What the notebook defined.
+        magics: Name → the decorated magic.
+    """
+    for name, magic in magics.items():
+        complete = _Completer(session, magic.parser)
+        for sign in ("%", "%%"):
+            shell.set_hook("complete_command", complete, str_key=sign + name)
+
+
+class _Completer:
+    """Completes the line of one magic.
+
+    Args:
+        session: What the notebook defined.
+        parser: What the magic takes.
+    """
+
+    def __init__(self, session: Session, parser: ArgumentParser) -> None:
+        self._session = session
+        self._parser = parser
+
+    def __call__(self, _shell: object, event: Any) -> list[str]:  # noqa: ANN401  (IPython's event)
+        words = event.text_until_cursor.split()[1:]
+        if event.symbol.startswith("-"):
+            return [option for action in self._parser._actions for option in action.option_strings]  # noqa: SLF001  (no public list)
+        before = [word for word in words if not word.startswith("-")]
+        if before and not event.text_until_cursor[-1:].isspace():
+            before.pop()  # the word that is being typed
+        with suppress(KfpMagicsError):
+            return self._offers(before)
+        return []
+
+    def _offers(self, before: list[str]) -> list[str]:
+        positional = [action.dest for action in self._parser._actions if not action.option_strings]  # noqa: SLF001
+        here = positional[min(len(before), len(positional) - 1)] if positional else ""
+        defined = self._session.definitions
+        if here in _RUNS:
+            return ["last", *(run.id for run in self._session.store.list(limit=20))]
+        if here in _STEPS and "run" in positional:
+            return [task.id for task in self._session.store.find(before[0]).tasks if task.kind == "step"]
+        if here in _STEPS:
+            return sorted(defined.steps)
+        if here in _PIPELINES:
+            return sorted({*defined.pipelines, *defined.steps})
+        if here == "values" and before:
+            return [f"{name}=" for name in self._inputs(before[0])]
+        return []
+
+    def _inputs(self, name: str) -> list[str]:
+        defined = self._session.definitions
+        if name in defined.pipelines:
+            return [port.name for port in defined.pipelines[name].pipeline.parameters]
+        return [port.name for port in defined.steps[name].component.inputs] if name in defined.steps else []

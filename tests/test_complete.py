@@ -1,0 +1,62 @@
+"""What the tab key offers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from IPython.core.interactiveshell import InteractiveShell
+
+from kfp_magics.magics.shell import current_session
+from kfp_magics.model import Run, Task
+
+Complete = Callable[[str], list[str]]
+
+
+@pytest.fixture
+def complete() -> Iterator[Complete]:
+    InteractiveShell.clear_instance()
+    shell = InteractiveShell.instance()
+    shell.run_line_magic("load_ext", "kfp_magics")
+    shell.run_cell_magic("kfp_component", "--no-infer", "def make(n: int, rate: float = 1.0) -> int:\n    return n\n")
+    shell.run_cell_magic("kfp_pipeline", "", "def calc(n: int = 3, word: str = 'x'):\n    make(n=n)\n")
+    session = current_session(shell)
+    tasks = (Task(id="loop", name="loop", kind="loop"), Task(id="loop/0/make", name="make"))
+    session.store.save(Run(id="20260101-a", name="calc", tasks=tasks))
+
+    def offered(line: str) -> list[str]:
+        return sorted(shell.complete(line)[1])
+
+    yield offered
+    session.store.close()
+    InteractiveShell.clear_instance()
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("%kfp_run ", ["calc", "make"]),
+        ("%kfp_run ma", ["make"]),
+        ("%kfp_run calc ", ["n=", "word="]),
+        ("%kfp_run calc --wait n=1 w", ["word="]),
+        ("%kfp_run calc --wa", ["--wait"]),
+        ("%kfp_try ", ["make"]),
+        ("%kfp_try make r", ["rate="]),
+        ("%kfp_compile c", ["calc"]),
+        ("%kfp_logs ", ["20260101-a", "last"]),
+        ("%kfp_logs last ", ["loop/0/make"]),
+        ("%kfp_logs nothing ", []),
+        ("%kfp_diff last 2", ["20260101-a"]),
+        ("%%kfp_component --base", ["--base-image"]),
+        ("%kfp_component --secret-", ["--secret-volume"]),
+    ],
+)
+def test_offers(complete: Complete, line: str, expected: list[str]) -> None:
+    assert complete(line) == expected
+
+
+def test_a_store_that_cannot_be_read_offers_nothing(complete: Complete, tmp_path: Path) -> None:
+    current_session(InteractiveShell.instance()).store.close()
+    (tmp_path / "home" / "runs.sqlite").write_bytes(b"no database" * 1000)
+    assert complete("%kfp_logs ") == []
