@@ -13,13 +13,21 @@ from typing import TYPE_CHECKING
 
 from kfp_magics import __version__
 from kfp_magics.errors import DefinitionError, KfpMagicsError, RunFailedError, did_you_mean
+from kfp_magics.model import State
+from kfp_magics.options import BUILDERS, PLATFORMS, BuildOptions, RunOptions
 from kfp_magics.runs import text
-from kfp_magics.session import RunOptions, Session
+from kfp_magics.session import Session
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from IPython.core.interactiveshell import InteractiveShell
+
+    from kfp_magics.building.build import Build
+    from kfp_magics.model import Run
+    from kfp_magics.widgets.live import LiveRun
+
+    Commands = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001  (argparse has no public name for it)
 
 _DEFINITIONS = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 _DEFINING = ("%%kfp_component", "%%kfp_pipeline", "%kfp_component")
@@ -44,7 +52,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"{_spoken(str(error), words)}\n")
         return 2
     except KeyboardInterrupt:
-        sys.stderr.write("Interrupted; the run goes on. kfp-magics cancel ends it.\n")
+        run_goes_on = "Interrupted; the run goes on. kfp-magics cancel ends it.\n"
+        sys.stderr.write("Interrupted; the build has ended.\n" if words.verb == "build" else run_goes_on)
         return 130
     return code
 
@@ -68,7 +77,7 @@ def _spoken(message: str, words: argparse.Namespace) -> str:
     source = getattr(words, "source", "")
     again = rf"kfp-magics run {source} --pipeline \1" if source.endswith(".ipynb") else f"kfp-magics run {source}"
     message = re.sub(r"%kfp_run (\S+)", again, message) if source else message
-    return re.sub(r"(?<!%)%kfp_(run|runs|logs|cancel|retry|compile)\b", r"kfp-magics \1", message)
+    return re.sub(r"(?<!%)%kfp_(build|run|runs|logs|cancel|retry|compile)\b", r"kfp-magics \1", message)
 
 
 def _parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
@@ -86,6 +95,12 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParse
     run.add_argument(
         "--executor", default="", choices=["process", "container"], help="what carries out tasks on this machine"
     )
+    run.add_argument(
+        "--build",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="run steps in images, built if missing; by default where tasks run in containers and a registry is set",
+    )
     run.add_argument("--detach", action="store_true", help="start it and return at once")
     run.set_defaults(command=_run)
 
@@ -93,8 +108,35 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParse
     compiling.add_argument("source", help="notebook (.ipynb)")
     compiling.add_argument("--pipeline", default="", help="which pipeline of the notebook")
     compiling.add_argument("-o", "--output", default="", help="file to write; PIPELINE.yaml when left out")
+    compiling.add_argument("--build", action="store_true", help="with the steps' images by digest, built if missing")
     compiling.set_defaults(command=_compile)
 
+    _add_building(commands)
+    _add_looking(commands)
+    for name, what in (("cancel", "end a run; exit handlers still run"), ("retry", "resume a failed run")):
+        acting = commands.add_parser(name, help=what)
+        acting.add_argument("run", nargs="?", default="", help="id, start of an id, name, or 'last'")
+        acting.set_defaults(command=_cancel if name == "cancel" else _retry)
+    return parser, commands.choices
+
+
+def _add_building(commands: Commands) -> None:
+    build = commands.add_parser("build", help="build the images of a notebook's steps")
+    build.add_argument("source", help="notebook (.ipynb)")
+    build.add_argument("names", nargs="*", metavar="STEP", help="steps or pipelines; all steps when left out")
+    build.add_argument("--builder", default="", choices=BUILDERS, metavar="NAME", help=f"one of {', '.join(BUILDERS)}")
+    build.add_argument("--registry", default="", help="where images go: HOST/PATH, or oci:FOLDER")
+    build.add_argument("--platform", default="", choices=PLATFORMS, metavar="OS/ARCH", help="linux/amd64, linux/arm64")
+    build.add_argument("--python", default="", help="Python version of a base image that does not say it")
+    build.add_argument("--upgrade", action="store_true", help="look anew for the newest base images and requirements")
+    build.add_argument("--force", action="store_true", help="carry out Dockerfiles again, also when nothing changed")
+    build.add_argument(
+        "--dry-run", default="", metavar="DIR", help="build nothing, write the folder of each step to DIR"
+    )
+    build.set_defaults(command=_build)
+
+
+def _add_looking(commands: Commands) -> None:
     runs = commands.add_parser("runs", help="list runs, or show one")
     runs.add_argument("run", nargs="?", default="", help="id, start of an id, name, or 'last'")
     runs.add_argument("--limit", type=int, default=20, help="at most so many")
@@ -107,12 +149,6 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParse
     logs.add_argument("-f", "--follow", action="store_true", help="until the run has ended")
     logs.set_defaults(command=_logs)
 
-    for name, what in (("cancel", "end a run; exit handlers still run"), ("retry", "resume a failed run")):
-        acting = commands.add_parser(name, help=what)
-        acting.add_argument("run", nargs="?", default="", help="id, start of an id, name, or 'last'")
-        acting.set_defaults(command=_cancel if name == "cancel" else _retry)
-    return parser, commands.choices
-
 
 def _run(words: argparse.Namespace) -> int:
     session, what = _open(words.source, words.pipeline)
@@ -121,15 +157,51 @@ def _run(words: argparse.Namespace) -> int:
         experiment=words.experiment,
         cache=not words.no_cache,
         executor=words.executor,
+        build=words.build,
         started_by="cli",
     )
-    return _follow(session, session.run(what, words.values, options).id, wait=not words.detach)
+    run = session.run(what, words.values, options, on_build=_shown(session))
+    return _follow(session, run.id, wait=not words.detach)
+
+
+def _build(words: argparse.Namespace) -> int:
+    session = _author(_file(words.source))
+    options = BuildOptions(
+        builder=words.builder,
+        registry=words.registry,
+        platform=words.platform,
+        python=words.python,
+        upgrade=words.upgrade,
+        force=words.force,
+        started_by="cli",
+    )
+    if words.dry_run:
+        from kfp_magics.widgets.cards import FoldersCard  # noqa: PLC0415  (only when folders are shown)
+
+        print(FoldersCard(session.images.folders(words.names, options, Path(words.dry_run))))
+        return 0
+    build = session.build(words.names, options)
+    live = _live(session, build.run)
+    live.show()
+    build.wait()
+    live.update(session.find(build.run.id))
+    if build.run.state is not State.SUCCEEDED:
+        raise session.failure(build.run)
+    return 0
+
+
+def _shown(session: Session) -> Callable[[Build], None]:
+    return lambda build: _live(session, build.run).show()
+
+
+def _live(session: Session, run: Run) -> LiveRun:
+    from kfp_magics.widgets.live import LiveRun  # noqa: PLC0415  (only when a run is shown)
+
+    return LiveRun(run, follow=session.watcher.follow, tail=session.log_tail)
 
 
 def _follow(session: Session, run_id: str, *, wait: bool) -> int:
-    from kfp_magics.widgets.live import LiveRun  # noqa: PLC0415  (only when a run is shown)
-
-    live = LiveRun(session.find(run_id), follow=session.watcher.follow, tail=session.log_tail)
+    live = _live(session, session.find(run_id))
     live.show()
     if wait:
         session.wait(live.run, live.update)
@@ -138,7 +210,7 @@ def _follow(session: Session, run_id: str, *, wait: bool) -> int:
 
 def _compile(words: argparse.Namespace) -> int:
     session, what = _open(words.source, words.pipeline)
-    print(f"Wrote {session.compile(what, words.output)}")
+    print(f"Wrote {session.compile(what, words.output, build=words.build, on_build=_shown(session))}")
     return 0
 
 
@@ -173,9 +245,7 @@ def _retry(words: argparse.Namespace) -> int:
 
 def _open(source: str, pipeline: str) -> tuple[Session, str]:
     """Gives a session that knows the pipeline of a file, and what to call it there."""
-    path = Path(source)
-    if not path.is_file():
-        raise DefinitionError(f"There is no file {source!r}.", "Give a notebook (.ipynb) or an IR file (.yaml).")
+    path = _file(source)
     if path.suffix not in {".ipynb", ".yaml", ".yml", ".json"}:
         raise DefinitionError(f"{source!r} is neither a notebook (.ipynb) nor an IR file (.yaml).", "Give one of them.")
     if path.suffix != ".ipynb":
@@ -190,6 +260,13 @@ def _open(source: str, pipeline: str) -> tuple[Session, str]:
             f"Name one: --pipeline {' or '.join(names)}" if names else "Define one with %%kfp_pipeline.",
         )
     return session, pipeline or names[0]
+
+
+def _file(source: str) -> Path:
+    path = Path(source)
+    if not path.is_file():
+        raise DefinitionError(f"There is no file {source!r}.", "Give a notebook (.ipynb) or an IR file (.yaml).")
+    return path
 
 
 def _author(path: Path) -> Session:

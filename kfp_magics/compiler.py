@@ -20,6 +20,7 @@ from kfp.local.config import LocalExecutionConfig
 from kfp_magics import ir as irs
 from kfp_magics.backends.base import StepSource
 from kfp_magics.cells.module import MODULE_HEADER_LINES, step_module
+from kfp_magics.compiler_images import with_images
 from kfp_magics.compiler_pods import apply_pod_options
 from kfp_magics.errors import DefinitionError, KfpMagicsError, did_you_mean
 from kfp_magics.model import MISSING, Component, Pipeline, Port
@@ -315,6 +316,21 @@ def single_step(component: Component) -> Pipeline:
         cell_id=component.cell_id,
         notebook=component.notebook,
     )
+
+
+def component_text(component: Component, image: str) -> str:
+    """Writes the description of a step that others load with ``kfp.components``: its ports, and its image.
+
+    Args:
+        component: The step.
+        image: Its image.
+    """
+    with tempfile.TemporaryDirectory() as folder, _translated(component.name):
+        path = Path(folder) / "component.yaml"
+        kfp.compiler.Compiler().compile(kfp_component(component, image), str(path))
+        text = path.read_text(encoding="utf-8")
+    described = Pipeline(name=component.name, ir=text, components={component.name: component})
+    return with_images(described, {component.name: image}).ir
 
 
 def load_pipeline(what: object) -> Pipeline:

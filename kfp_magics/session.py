@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from kfp_magics import arguments as words_
 from kfp_magics.backends.base import Backend, StepSource, SubmitOptions
@@ -13,12 +13,15 @@ from kfp_magics.backends.known import Backends
 from kfp_magics.definitions import Definitions
 from kfp_magics.errors import ArgumentError, NotFoundError, RunFailedError
 from kfp_magics.model import Json, Pipeline, Run, RunKind, State, Task
+from kfp_magics.options import BuildOptions, RunOptions
 from kfp_magics.runs import look
 from kfp_magics.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 
+    from kfp_magics.building.build import Build
+    from kfp_magics.building.images import Images
     from kfp_magics.cells.options import CellOptions
     from kfp_magics.handles import ComposedPipeline, Step
     from kfp_magics.runs.compare import Comparison
@@ -27,25 +30,11 @@ if TYPE_CHECKING:
     from kfp_magics.trying import Replay, Trial
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class RunOptions:
-    """How a run is started.
+OnBuild: TypeAlias = "Callable[[Build], None]"
 
-    Attributes:
-        backend: Where; the setting ``backend`` when empty.
-        name: Display name; made from the pipeline and the time when empty.
-        experiment: KFP experiment.
-        cache: False runs every task again.
-        executor: On this machine, ``process`` or ``container``; the setting ``executor`` when empty.
-        started_by: ``notebook``, ``cli``, ``schedule`` or ``trigger: …``.
-    """
 
-    backend: str = ""
-    name: str = ""
-    experiment: str = ""
-    cache: bool = True
-    executor: str = ""
-    started_by: str = "notebook"
+def _unseen(_build: Build) -> None:
+    """For those who do not look."""
 
 
 class Session:
@@ -68,6 +57,7 @@ class Session:
         self.cell_id = ""
         self.definitions = Definitions({} if namespace is None else namespace, notebook, self.settings.base_image)
         self._store: Store | None = None
+        self._images: Images | None = None
         self._watcher: Watcher | None = None
         self._backends: Backends | None = None
 
@@ -117,17 +107,21 @@ class Session:
         """
         return self.definitions.resolve(what)
 
-    def compile(self, what: object, path: str | Path = "") -> Path:
+    def compile(self, what: object, path: str | Path = "", *, build: bool = False, on_build: OnBuild = _unseen) -> Path:
         """Writes the IR of a pipeline to a file, whole or not at all.
 
         Args:
             what: As in `resolve`.
             path: File to write; ``<pipeline>.yaml`` here when empty.
+            build: Steps run in images, by digest; those that are missing are built first.
+            on_build: Told of the build, if there is one.
 
         Returns:
             The file written.
         """
         pipeline = self.resolve(what)
+        if build:
+            pipeline = self.images.in_images(pipeline, BuildOptions(), on_build, notebook=self.notebook)
         target = Path(path or f"{pipeline.name}.yaml")
         if not target.parent.is_dir():
             raise ArgumentError(f"There is no folder {str(target.parent)!r}.", f"Make it: mkdir -p {target.parent}")
@@ -135,6 +129,30 @@ class Session:
         draft.write_text(pipeline.ir, encoding="utf-8")
         draft.replace(target)
         return target
+
+    # Build
+
+    @property
+    def images(self) -> Images:
+        """What can be done about images of steps."""
+        if self._images is None:
+            from kfp_magics.building.images import Images  # noqa: PLC0415  (not needed to author)
+
+            self._images = Images(self.settings, self.definitions, lambda: self.store)
+        return self._images
+
+    def build(self, names: Iterable[str] = (), options: BuildOptions | None = None) -> Build:
+        """Builds the images of steps in the background, and returns at once.
+
+        Args:
+            names: Of steps, and of pipelines for all of theirs; all steps when there are none.
+            options: How.
+
+        Raises:
+            NotFoundError: There is no step or pipeline of a name.
+            BuildError: It is not said where images go.
+        """
+        return self.images.build(self.images.components(names), options or BuildOptions(), notebook=self.notebook)
 
     # Run
 
@@ -174,23 +192,33 @@ class Session:
         return self.backends[name]
 
     def run(
-        self, what: object, given: Iterable[str] | Mapping[str, Json] = (), options: RunOptions | None = None
+        self,
+        what: object,
+        given: Iterable[str] | Mapping[str, Json] = (),
+        options: RunOptions | None = None,
+        *,
+        on_build: OnBuild = _unseen,
     ) -> Run:
-        """Starts a pipeline and returns at once.
+        """Starts a pipeline and returns at once, or when the images that it needs are built.
 
         Args:
             what: As in `resolve`.
             given: ``key=value`` words, or typed values by name.
             options: Where and how.
+            on_build: Told of the build, if there is one.
 
         Returns:
             The run as it starts.
 
         Raises:
             ArgumentError: An argument is missing, unknown or of the wrong type; nothing was started.
+            BuildError: An image cannot be built; nothing was started.
         """
+        options = options or RunOptions()
         pipeline = self.resolve(what)
-        return self._submit(pipeline, self._values(given, pipeline), options or RunOptions())
+        values = self._values(given, pipeline)
+        pipeline = self.images.for_run(pipeline, options, on_build, notebook=self.notebook)
+        return self._submit(pipeline, values, options)
 
     def _values(self, given: Iterable[str] | Mapping[str, Json], pipeline: Pipeline) -> dict[str, Json]:
         from collections.abc import Mapping  # noqa: PLC0415  (at run time only here)
@@ -357,11 +385,10 @@ class Session:
 
         component = self.definitions.step(name).component
         names = self.definitions.namespace
-        pipeline = compiler.single_step(component)
+        options = options or RunOptions(cache=False)
+        pipeline = self.images.for_run(compiler.single_step(component), options, _unseen, notebook=self.notebook)
         fed = trying.feed(component, words_.split_words(given), names, trying.feed_folder(self.settings.home_path))
-        run = self._submit(
-            pipeline, fed.parameters, options or RunOptions(cache=False), kind="try", input_artifacts=fed.artifacts
-        )
+        run = self._submit(pipeline, fed.parameters, options, kind="try", input_artifacts=fed.artifacts)
         ended = self.wait(run)
         task = next(task for task in ended.tasks if task.has_log)
         return trying.Trial(run=ended, outputs=trying.outputs(component, task, names))

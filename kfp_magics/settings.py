@@ -15,6 +15,7 @@ import platformdirs
 from traitlets import Bool, Enum, Float, HasTraits, Int, TraitError, Unicode
 
 from kfp_magics.errors import DefinitionError, did_you_mean
+from kfp_magics.options import BUILDERS, PLATFORMS
 
 
 def _default_parallelism() -> int:
@@ -62,6 +63,17 @@ class Settings(HasTraits):
     cloudbuild_worker_pool = Unicode(help="Full name of a private pool that builds.").tag(config=True)
     cloudbuild_timeout = Int(0, min=0, help="Seconds that a build may take; Google's limit when 0.").tag(config=True)
     poll_interval = Float(0.2, min=0.05, help="Seconds between looks at the store for the live view.").tag(config=True)
+    registry = Unicode(
+        "", help="Where images go: HOST/PATH of a registry, or oci:FOLDER for a folder of this machine."
+    ).tag(config=True)
+    builder = Enum(
+        BUILDERS,
+        "auto",
+        help="What builds images; 'auto' appends layers, and takes an engine or Cloud Build for Dockerfiles.",
+    ).tag(config=True)
+    platform = Enum(PLATFORMS, "linux/amd64", help="What images run on.").tag(config=True)
+    python = Unicode("", help="Python version of base images that do not say it themselves: 3.11.").tag(config=True)
+    compression = Enum(["gzip", "zstd"], "gzip", help="How the builder 'append' packs layers.").tag(config=True)
     registry_plain_http = Unicode(
         "", help="Registries besides this machine's that speak HTTP without TLS: hosts, separated by commas."
     ).tag(config=True)

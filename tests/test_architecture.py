@@ -14,10 +14,10 @@ import kfp_magics
 ROOT = Path(kfp_magics.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
 LAYERS = (
-    {"model", "errors", "settings"},
+    {"model", "errors", "settings", "options"},
     {"ir", "engines"},
     {"cells", "compiler", "compiler_images", "compiler_pods", "images", "backends", "runs", "arguments", "live"},
-    {"handles", "authoring", "trying", "definitions", "server"},
+    {"handles", "authoring", "building", "trying", "definitions", "server"},
     {"session"},
     {"magics", "widgets"},
     {"cli"},

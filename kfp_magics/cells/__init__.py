@@ -151,6 +151,11 @@ def _from_context(_body: str, options: CellOptions, _namespace: Mapping[str, obj
     name = options.name or folder.name.replace("-", "_")
     if options.packages and not program:
         raise DefinitionError("A folder with a Dockerfile takes no --packages.", "Install them in its Dockerfile.")
+    if options.image and program:
+        raise DefinitionError(
+            f"The folder {options.context!r} has no Dockerfile, so --image names no image of it.",
+            "Name what its program runs on: --base-image IMAGE",
+        )
     required, _ = requirements(ast.Module(body=[], type_ignores=[]), options.packages, infer=False)
     component = Component(
         name=name,

@@ -89,11 +89,12 @@ class AppendBuilder:
             found = self._store.find(spec.name, spec.tag)
             kept_image = kept.result() if kept and not found else None
         if found:
+            log.fact("did", "unchanged")
             log.write(f"unchanged, {_milliseconds(started)}\n")
             return ImageRef(repository=self._store.repository(spec.name), digest=found, tag=spec.tag)
-        foundation, told = known or kept_image, "dependencies cached"
+        foundation, told, below = known or kept_image, "dependencies cached", 0
         if foundation is None:
-            foundation, told = self._founded(spec, key, log)
+            foundation, told, below = self._founded(spec, key, log)
         try:
             ref, size = self._finish(spec, code, foundation, log)
         except RegistryError as error:
@@ -101,9 +102,10 @@ class AppendBuilder:
                 raise
             # What this process saw there may have been deleted since.
             log.write(f"{error.message} Looking again at everything.\n")
-            foundation, told = self._founded(spec, key, log)
+            foundation, told, below = self._founded(spec, key, log)
             ref, size = self._finish(spec, code, foundation, log)
         self._known[spec.name, key] = foundation
+        log.fact("bytes", below + size)
         log.write(f"code layer {_bytes(size)}, {_milliseconds(started)}, {told}\n")
         return ref
 
@@ -119,8 +121,8 @@ class AppendBuilder:
         digest = self._store.publish(spec.name, spec.tag, image.manifest(spec.base))
         return ImageRef(repository=self._store.repository(spec.name), digest=digest, tag=spec.tag), code.size
 
-    def _founded(self, spec: ImageSpec, key: str, log: Log) -> tuple[Image, str]:
-        """Brings the base and the requirements to where the image goes."""
+    def _founded(self, spec: ImageSpec, key: str, log: Log) -> tuple[Image, str, int]:
+        """Brings the base and the requirements to where the image goes; tells what was sent in words and bytes."""
         log.step("looking at the base image", 0.05)
         base = self._base(spec)
         image = Image.of(base.config, base.manifest.layers)
@@ -137,7 +139,7 @@ class AppendBuilder:
         log.step(f"bringing {len(blobs)} layers to {self._store.repository(spec.name)}", 0.7)
         sent += self._put(spec.name, blobs)
         self._store.keep_foundation(spec.name, key, image)
-        return image, f"{len(blobs)} layers below it, {_bytes(sent)} of them sent"
+        return image, f"{len(blobs)} layers below it, {_bytes(sent)} of them sent", sent
 
     def _put(self, name: str, blobs: Sequence[Blob]) -> int:
         with ThreadPoolExecutor(_AT_ONCE) as pool:

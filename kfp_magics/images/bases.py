@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from kfp_magics.errors import BuildError, RegistryError
 from kfp_magics.images.context import Base
+from kfp_magics.images.kept import kept
 from kfp_magics.images.platforms import resolve
 from kfp_magics.images.references import Reference
 
@@ -52,9 +52,10 @@ class Bases:
         """
         reference = Reference.parse(name)
         key = hashlib.sha256(f"{reference} {platform}".encode()).hexdigest()[:32]
-        kept = self._folder / f"{key}.json"
-        if not anew and kept.is_file():
-            return Base(**json.loads(kept.read_text(encoding="utf-8")))
+        found = kept(self._folder / f"{key}.json", lambda: self._look_up(name, reference, platform), anew=anew)
+        return Base(**json.loads(found))
+
+    def _look_up(self, name: str, reference: Reference, platform: Platform) -> str:
         if self._offline:
             raise RegistryError(
                 f"The base image {name} was not looked up before, and the setting offline forbids it now.",
@@ -64,11 +65,7 @@ class Bases:
         pinned = reference.at(resolved.index_digest or resolved.digest).pinned
         settings = resolved.config.get("config") or {}
         base = Base(reference=pinned, python=_python(settings), user=str(settings.get("User") or ""))
-        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        draft = kept.with_name(f".{key}-{os.getpid()}")
-        draft.write_text(json.dumps(asdict(base)), encoding="utf-8")
-        draft.replace(kept)
-        return base
+        return json.dumps(asdict(base))
 
 
 def _python(settings: Mapping[str, Any]) -> str:

@@ -12,6 +12,7 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
 from kfp_magics.errors import BuildError, RequirementsError, did_you_mean
+from kfp_magics.images.kept import kept
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -33,11 +34,13 @@ class Locks:
     Args:
         folder: Where locks are kept.
         offline: Use uv's cache only.
+        asks: Whether uv is asked at all; otherwise only what was locked before is known.
     """
 
-    def __init__(self, folder: Path, *, offline: bool = False) -> None:
+    def __init__(self, folder: Path, *, offline: bool = False, asks: bool = True) -> None:
         self._folder = folder
         self._offline = offline
+        self._asks = asks
 
     def lock(
         self,
@@ -83,18 +86,18 @@ class Locks:
             "indexes": {name: os.environ[name] for name in _INDEXES if name in os.environ},
         }
         key = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:32]
-        kept = self._folder / f"{key}.txt"
-        if anew or not kept.is_file():
-            lines = self._ask_uv(wanted, python, PLATFORMS[platform], whole=whole)
-            draft = kept.with_name(f".{key}-{os.getpid()}")
-            draft.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-            draft.replace(kept)
-        return tuple(kept.read_text(encoding="utf-8").splitlines())
+        found = kept(
+            self._folder / f"{key}.txt",
+            lambda: self._ask_uv(wanted, python, PLATFORMS[platform], whole=whole),
+            anew=anew,
+        )
+        return tuple(found.splitlines())
 
-    def _ask_uv(self, wanted: Sequence[str], python: str, platform: str, *, whole: bool) -> list[str]:
+    def _ask_uv(self, wanted: Sequence[str], python: str, platform: str, *, whole: bool) -> str:
         from uv import find_uv_bin  # noqa: PLC0415  (only when something is locked)
 
-        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if not self._asks:
+            raise RequirementsError(f"{', '.join(wanted)} are not locked yet.", "%kfp_build locks them.")
         words = [
             *("pip", "compile", "-", "--quiet", "--no-header", "--no-annotate", "--generate-hashes", "--no-progress"),
             *("--python-version", python, "--python-platform", platform),
@@ -120,7 +123,7 @@ class Locks:
                     f"The requirement {line!r} cannot be locked: nothing tells its content for good.",
                     "Publish it as a wheel and name its version or its URL, or build the step from a Dockerfile.",
                 )
-        return found
+        return "".join(f"{line}\n" for line in found)
 
 
 def name_of(line: str) -> str:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from argparse import BooleanOptionalAction
 from collections.abc import Callable
 from typing import Any
 
 from IPython.core.magic_arguments import argument
+
+from kfp_magics.options import BUILDERS, PLATFORMS
 
 Decorator = Callable[[Any], Any]
 
@@ -36,7 +39,24 @@ _START: tuple[Decorator, ...] = (
         choices=["process", "container"],
         help="On this machine: each task in a process, or in a container of its image; the setting when left out.",
     ),
+    argument(
+        "--build",
+        action=BooleanOptionalAction,
+        default=None,
+        help="Run steps in images, built first where they are missing; by default where tasks run in containers and "
+        "the setting 'registry' says where images go.",
+    ),
     argument("--wait", action="store_true", help="Wait until the run has ended, and fail when it fails."),
+)
+
+
+_BUILD: tuple[Decorator, ...] = (
+    argument("--builder", default="", choices=BUILDERS, metavar="NAME", help=f"One of {', '.join(BUILDERS)}."),
+    argument("--registry", default="", help="Where images go: HOST/PATH, or oci:FOLDER; else the setting 'registry'."),
+    argument("--platform", default="", choices=PLATFORMS, metavar="OS/ARCH", help="linux/amd64 or linux/arm64."),
+    argument("--python", default="", help="Python version of a base image that does not say it: 3.11."),
+    argument("--upgrade", action="store_true", help="Look anew for the newest base images and requirements."),
+    argument("--force", action="store_true", help="Carry out Dockerfiles again, also when nothing changed."),
 )
 
 
@@ -54,3 +74,6 @@ pod_arguments = _group(_POD)
 
 start_arguments = _group(_START)
 """How a run is started."""
+
+build_arguments = _group(_BUILD)
+"""How images are built."""

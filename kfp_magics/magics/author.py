@@ -70,13 +70,15 @@ class AuthorMagics(KfpMagics):
     @magic_arguments()
     @argument("pipeline", help="Name of a pipeline or a step.")
     @argument("path", nargs="?", default="", help="File to write; PIPELINE.yaml when left out.")
+    @argument("--build", action="store_true", help="With the steps' images by digest; what is missing is built first.")
     @line_magic
     def kfp_compile(self, line: str) -> CompiledCard:
         """Writes the compiled pipeline (KFP v2 IR, YAML) to a file."""
         from kfp_magics.widgets.cards import CompiledCard  # noqa: PLC0415  (drawn only now)
 
         words = parse(self.kfp_compile, line)
-        return CompiledCard(self.session.compile(words.pipeline, words.path))
+        path = self.session.compile(words.pipeline, words.path, build=words.build, on_build=self.show_build)
+        return CompiledCard(path)
 
 
 def _cell_options(words: Namespace) -> CellOptions:

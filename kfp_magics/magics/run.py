@@ -9,7 +9,7 @@ from IPython.core.magic_arguments import argument, magic_arguments
 
 from kfp_magics.magics.arguments import start_arguments
 from kfp_magics.magics.shell import KfpMagics, parse
-from kfp_magics.session import RunOptions
+from kfp_magics.options import RunOptions
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -48,7 +48,8 @@ class RunMagics(KfpMagics):
         A kernel restart does not end the run. With --wait the cell waits, and fails when the run fails.
         """
         words = parse(self.kfp_run, line)
-        return self.follow(self.session.run(words.pipeline, words.values, run_options(words)), wait=words.wait)
+        run = self.session.run(words.pipeline, words.values, run_options(words), on_build=self.show_build)
+        return self.follow(run, wait=words.wait)
 
 
 def run_options(words: Namespace) -> RunOptions:
@@ -59,4 +60,5 @@ def run_options(words: Namespace) -> RunOptions:
         experiment=words.experiment,
         cache=not words.no_cache,
         executor=words.executor,
+        build=words.build,
     )

@@ -12,6 +12,7 @@ from IPython.core.magic import Magics
 
 from kfp_magics.errors import DefinitionError, did_you_mean
 from kfp_magics.magics.words import split
+from kfp_magics.model import State
 from kfp_magics.session import Session
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from IPython.core.interactiveshell import InteractiveShell
 
+    from kfp_magics.building.build import Build
     from kfp_magics.model import Run
     from kfp_magics.widgets.live import LiveRun
 
@@ -65,7 +67,9 @@ class KfpMagics(Magics):  # type: ignore[misc]  # IPython is untyped
         """
         from kfp_magics.widgets.live import LiveRun  # noqa: PLC0415  (drawn only now)
 
-        live = LiveRun(run, follow=self.session.watcher.follow, tail=self.session.log_tail)
+        live = LiveRun(
+            run, follow=self.session.watcher.follow, tail=self.session.log_tail, notes=self.session.images.notes
+        )
         if wait:
             live.show()
             try:
@@ -73,6 +77,31 @@ class KfpMagics(Magics):  # type: ignore[misc]  # IPython is untyped
             finally:
                 live.update(self.session.find(run.id))
         return live
+
+    def follow_build(self, build: Build, *, wait: bool = False) -> LiveRun:
+        """Shows a build live, and waits for it if asked to; an interrupt ends it.
+
+        Args:
+            build: The build.
+            wait: Blocks until it has ended.
+
+        Raises:
+            RunFailedError: It was waited for and did not succeed.
+        """
+        live = self.follow(build.run)
+        if wait:
+            live.show()
+            try:
+                build.wait()
+            finally:
+                live.update(self.session.find(build.run.id))
+            if build.run.state is not State.SUCCEEDED:
+                raise self.session.failure(build.run)
+        return live
+
+    def show_build(self, build: Build) -> None:
+        """Shows a build that a run waits for."""
+        self.follow(build.run).show()
 
     def write(self, text: str) -> None:
         """Writes a piece of text to the cell's output at once."""

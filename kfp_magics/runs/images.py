@@ -10,7 +10,8 @@ class BuiltImage:
     """An image that was built for a step.
 
     Attributes:
-        repository: Registry host and path.
+        place: Where images go, and the image's name there: ``127.0.0.1:5000/team/train``, ``oci:/images/train``.
+        repository: What refers to it: registry host and path, or the folder.
         tag: What `ImageSpec.tag` said of its content.
         digest: ``sha256:…``
         component: The step.
@@ -20,6 +21,7 @@ class BuiltImage:
         run_id: The build.
     """
 
+    place: str
     repository: str
     tag: str
     digest: str

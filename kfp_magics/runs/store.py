@@ -246,22 +246,22 @@ class Store:
                 connection.execute("DELETE FROM deleted WHERE revision < ?", (revision - _DELETED_KEPT,))
 
     def remember_image(self, image: BuiltImage) -> None:
-        """Keeps an image that was built or found; it becomes the newest of its repository."""
-        row = {"repository": image.repository, "tag": image.tag, "body": json.dumps(asdict(image))}
+        """Keeps an image that was built or found; it becomes the newest of its step there."""
+        row = {"repository": image.place, "tag": image.tag, "body": json.dumps(asdict(image))}
         with self._transaction() as (connection, _):
             connection.execute("DELETE FROM images WHERE repository = :repository AND tag = :tag", row)
             connection.execute("INSERT INTO images (repository, tag, body) VALUES (:repository, :tag, :body)", row)
 
-    def image(self, repository: str, tag: str = "") -> BuiltImage | None:
+    def image(self, place: str, tag: str = "") -> BuiltImage | None:
         """Finds an image that is remembered.
 
         Args:
-            repository: Registry host and path.
+            place: Where images go, and the image's name there.
             tag: What `ImageSpec.tag` says; the newest one when empty.
         """
         query = "SELECT body FROM images WHERE repository = ? AND (tag = ? OR ? = '') ORDER BY born DESC LIMIT 1"
         with self.reading() as connection:
-            row = connection.execute(query, (repository, tag, tag)).fetchone()
+            row = connection.execute(query, (place, tag, tag)).fetchone()
         return BuiltImage(**json.loads(row[0])) if row else None
 
     def close(self) -> None:

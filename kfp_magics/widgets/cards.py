@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from kfp_magics.building.images import StepFolder
     from kfp_magics.handles import Step
     from kfp_magics.model import Json, PodOptions, Run, Task
     from kfp_magics.runs.compare import Comparison
@@ -98,6 +99,38 @@ class CompiledCard(_Text):
 
     def __repr__(self) -> str:
         return f"Wrote {self.path} ({self.path.stat().st_size / 1000:.1f} kB)."
+
+
+@dataclass(frozen=True, repr=False)
+class FoldersCard(_Text):
+    """Folders from which images would be built.
+
+    Attributes:
+        folders: One for each step.
+    """
+
+    folders: Sequence[StepFolder]
+
+    def __repr__(self) -> str:
+        return "\n".join(line for one in self.folders for line in _folder_lines(one))
+
+
+def _folder_lines(one: StepFolder) -> list[str]:
+    spec = one.planned.spec
+    facts = [
+        ("image", f"{spec.name}:{spec.tag}  ({one.difference})"),
+        ("base", spec.base),
+        ("python", spec.python),
+        ("requires", ", ".join(line.partition(" ")[0] for line in spec.requirements)),
+        ("from", spec.folder),
+        *(("note", remark) for remark in one.planned.remarks),
+        *(("left out", f"{name} looks like a secret") for name in spec.secret_names),
+    ]
+    lines = [f"step {one.planned.component.name} → {one.path}"]
+    lines += [f"  {name:9}{value}" for name, value in facts if value]
+    sizes = [(path.relative_to(one.path).as_posix(), path.stat().st_size) for path in one.files]
+    lines += [f"    {name}  {text.size_text(size)}" for name, size in sizes]
+    return lines
 
 
 @dataclass(frozen=True, repr=False)

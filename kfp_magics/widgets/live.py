@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -33,12 +34,16 @@ class LiveRun:
         run: The run.
         follow: Calls back with each change of a run; gives what ends it.
         tail: Gives the end of a task's log.
+        notes: Tells how code and image of each step stand to the run.
     """
 
-    def __init__(self, run: Run, *, follow: Follow, tail: Tail) -> None:
+    def __init__(
+        self, run: Run, *, follow: Follow, tail: Tail, notes: Callable[[Run], Mapping[str, str]] | None = None
+    ) -> None:
         self.run = run
         self._follow = follow
         self._tail = tail
+        self._notes = notes
         self._widget: Any = None
         self._display_id = uuid4().hex
         self._shown = False
@@ -47,7 +52,18 @@ class LiveRun:
         self._guard = threading.RLock()
 
     def __repr__(self) -> str:
-        return run_tree(self.run)
+        return run_tree(self._noted())
+
+    def _noted(self) -> Run:
+        """The run as it is shown: a step that has nothing else to say tells how its image stands."""
+        notes = self._notes(self.run) if self._notes else {}
+        if not notes:
+            return self.run
+        tasks = [
+            task if task.reason else replace(task, reason=notes.get(task.component) or notes.get(task.name, ""))
+            for task in self.run.tasks
+        ]
+        return replace(self.run, tasks=tuple(tasks))
 
     @property
     def outputs(self) -> Mapping[str, Json]:
@@ -91,7 +107,7 @@ class LiveRun:
         if not self.run.state.final and (STATIC / "widget.js").is_file():
             from kfp_magics.widgets.run_widget import RunWidget  # noqa: PLC0415  (imports anywidget)
 
-            self._widget = RunWidget(run=self.run.to_json())
+            self._widget = RunWidget(run=self._noted().to_json())
             self._widget.observe(lambda _: self._send_tail(), "selected")
         display(self._bundle(), raw=True, display_id=self._display_id)
         if not self.run.state.final:
@@ -114,7 +130,7 @@ class LiveRun:
                 sys.stdout.write(f"{self!r}\n" if run.state.final else "".join(_news(before, run)))
                 return
             if self._widget is not None:
-                self._widget.run = run.to_json()
+                self._widget.run = self._noted().to_json()
                 self._send_tail()
             if run.state.final or self._widget is None:
                 from IPython.display import display  # noqa: PLC0415  (only in a notebook)
@@ -125,7 +141,7 @@ class LiveRun:
     def _bundle(self) -> dict[str, Any]:
         from kfp_magics.widgets.html import run_html  # noqa: PLC0415  (networkx only when something is drawn)
 
-        bundle: dict[str, Any] = {"text/plain": repr(self), "text/html": run_html(self.run, self._tails())}
+        bundle: dict[str, Any] = {"text/plain": repr(self), "text/html": run_html(self._noted(), self._tails())}
         if self._widget is not None and not self.run.state.final:
             view = self._widget._repr_mimebundle_()
             bundle |= view[0] if isinstance(view, tuple) else view or {}

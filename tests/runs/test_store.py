@@ -288,7 +288,9 @@ def test_which_file_system_a_path_lies_on(path: str, kind: str) -> None:
 
 def test_images_are_remembered_newest_first(tmp_path: Path) -> None:
     store = Store(tmp_path / "runs.sqlite")
-    one = BuiltImage(repository="r/train", tag="c-1", digest="sha256:1", component="train", created=1.0)
+    one = BuiltImage(
+        place="r/train", repository="r/train", tag="c-1", digest="sha256:1", component="train", created=1.0
+    )
     two = replace(one, tag="c-2", digest="sha256:2")
     store.remember_image(one)
     store.remember_image(two)
