@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -26,7 +27,9 @@ def complete() -> Iterator[Complete]:
     session.store.save(Run(id="20260101-a", name="calc", tasks=tasks))
 
     def offered(line: str) -> list[str]:
-        return sorted(shell.complete(line)[1])
+        with warnings.catch_warnings():  # of its successor, which mixes in what Python's own syntax could be
+            warnings.simplefilter("ignore", PendingDeprecationWarning)
+            return sorted(shell.Completer.complete(line_buffer=line, cursor_pos=len(line))[1])
 
     yield offered
     session.store.close()
