@@ -20,6 +20,7 @@ from kfp.local.config import LocalExecutionConfig
 from kfp_magics import ir as irs
 from kfp_magics.backends.base import StepSource
 from kfp_magics.cells.module import MODULE_HEADER_LINES, step_module
+from kfp_magics.compiler_channels import hand_down
 from kfp_magics.compiler_images import with_images
 from kfp_magics.compiler_pods import apply_pod_options
 from kfp_magics.errors import DefinitionError, KfpMagicsError, did_you_mean
@@ -264,7 +265,7 @@ def compile_pipeline(
         warnings.simplefilter("ignore", FutureWarning)
         path = Path(folder) / "pipeline.yaml"
         kfp.compiler.Compiler().compile(component, str(path))
-        text = path.read_text(encoding="utf-8")
+        text = hand_down(path.read_text(encoding="utf-8"))
     parsed = irs.parse(text)
     used = dict(_used(parsed, components or {}))
     return Pipeline(

@@ -16,7 +16,8 @@ FILES = sorted(ROOT.rglob("*.py"))
 LAYERS = (
     {"model", "errors", "settings", "options"},
     {"ir", "engines"},
-    {"cells", "compiler", "compiler_images", "compiler_pods", "images", "backends", "runs", "arguments", "live"},
+    {"cells", "compiler", "compiler_channels", "compiler_images", "compiler_pods"}
+    | {"images", "backends", "runs", "arguments", "live"},
     {"handles", "authoring", "building", "trying", "definitions", "server"},
     {"session"},
     {"magics", "widgets"},

@@ -200,7 +200,8 @@ def test_what_is_no_pipeline(engine: Engine, text: str, message: str) -> None:
         engine.start(text)
 
 
-def test_an_input_that_the_compiled_pipeline_does_not_hand_down(engine: Engine, tmp_path: Path) -> None:
+@pytest.mark.parametrize("declared", [False, True])
+def test_an_input_that_the_compiled_pipeline_does_not_hand_down(engine: Engine, tmp_path: Path, declared: bool) -> None:
     """KFP 2.17 compiles an f-string over the item of an outer loop to an input which its groups do not pass on."""
 
     @dsl.pipeline(name="forgets")
@@ -213,6 +214,11 @@ def test_an_input_that_the_compiled_pipeline_does_not_hand_down(engine: Engine, 
     [loop] = [one for name, one in spec["components"].items() if "dag" in one]
     [item] = loop["inputDefinitions"]["parameters"]
     text = text.replace(f"componentInputParameter: {item}", f"componentInputParameter: {item}-of-another")
+    if declared:
+        text = text.replace(
+            f"        {item}:\n          parameterType",
+            f"        {item}-of-another: {{parameterType: STRING}}\n        {item}:\n          parameterType",
+        )
     run = engine.run(text)
     assert run.state is State.FAILED
     assert run.error is not None

@@ -133,7 +133,8 @@ def _check_missing(
     if "dag" in component:  # likewise; who needs it inside will say so
         return
     outer = source[f"componentInput{kind}"]
-    if outer not in scope.declared.get(f"{kind.lower()}s", {}):
+    forgotten = definition is None and "loop-item" in outer  # groups may declare an item that nobody gives them
+    if forgotten or outer not in scope.declared.get(f"{kind.lower()}s", {}):
         raise BackendError(
             f"The compiled pipeline does not hand {name!r} down to this step.",
             "KFP's compiler forgets the item of an outer loop in an f-string: give the item to the step as it is.",
