@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from kfp_magics.session import Session
 
-_PIPELINES = frozenset({"pipeline"})
+_PIPELINES = frozenset({"pipeline", "names"})
 _STEPS = frozenset({"step"})
 _RUNS = frozenset({"run", "a", "b"})
 
@@ -63,7 +63,7 @@ class _Completer:
         if here in _RUNS:
             return ["last", *(run.id for run in self._session.store.list(limit=20))]
         if here in _STEPS and "run" in positional:
-            return [task.id for task in self._session.store.find(before[0]).tasks if task.kind == "step"]
+            return [task.id for task in self._session.store.find(before[0]).tasks if task.has_log]
         if here in _STEPS:
             return sorted(defined.steps)
         if here in _PIPELINES:
