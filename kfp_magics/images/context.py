@@ -25,6 +25,12 @@ if TYPE_CHECKING:
 
 HOME = "/opt/kfpm"
 SITE, SOURCES = f"{HOME}/site", f"{HOME}/src"
+INSTALL = (
+    "COPY requirements.txt /tmp/requirements.txt\n"
+    "RUN python3 -m pip install --quiet --no-cache-dir --disable-pip-version-check --root-user-action=ignore \\\n"
+    f"    --no-deps --require-hashes --target {SITE} --requirement /tmp/requirements.txt\n"
+)
+"""How a generated Dockerfile installs the requirements."""
 _MOST = 64 << 20  # bytes of a folder without a Dockerfile; more is a matter for a Dockerfile
 _CONTROL = {*CLOUDBUILD, ".dockerignore", ".gcloudignore", ".gitignore"}
 _IGNORE = b"*\n!src\n!requirements.txt\n"
@@ -216,16 +222,11 @@ def _dockerfile(base: Base, env: Mapping[str, str], entrypoint: tuple[str, ...],
     behind = "${PYTHONPATH:+:$PYTHONPATH}"
     variables = [f"{name}={value}{behind if name == 'PYTHONPATH' else ''}" for name, value in sorted(env.items())]
     restricted = bool(base.user) and base.user not in {"root", "0"}
-    install = (
-        "COPY requirements.txt /tmp/requirements.txt\n"
-        "RUN python3 -m pip install --quiet --no-cache-dir --disable-pip-version-check --root-user-action=ignore \\\n"
-        f"    --no-deps --require-hashes --target {SITE} --requirement /tmp/requirements.txt\n"
-    )
     lines = [
         f"FROM {base.reference}\n",
         f"ENV {' '.join(variables)}\n" if variables else "",
         "USER root\n" if restricted else "",
-        install if installs else "",
+        INSTALL if installs else "",
         f"COPY src {SOURCES}\n",
         f"USER {base.user}\n" if restricted else "",
         f"ENTRYPOINT {json.dumps(list(entrypoint))}\n" if entrypoint else "",

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 _LARGE = 1 << 20  # bytes of a distribution from which it has a layer of its own
 _MOST = 22  # layers of single distributions: runtimes have a limit, and each costs a little at every pull
-_HOOK = f"{SITE}/sitecustomize.py"
-_HOOK_TEXT = b'''"""Reads the .pth files of what is installed here, which Python does in its own site folders only."""
+HOOK = f"{SITE}/sitecustomize.py"
+HOOK_TEXT = b'''"""Reads the .pth files of what is installed here, which Python does in its own site folders only."""
 import importlib.machinery
 import importlib.util
 import os
@@ -153,7 +153,7 @@ class Dependencies:
             for one in small:
                 files.update({entry.path: entry for entry in self._cache.entries(made[one], target.how)})
             if hooked:
-                files[_HOOK] = Entry(_HOOK, _HOOK_TEXT)
+                files[HOOK] = Entry(HOOK, HOOK_TEXT)
             what = small[0].what if len(small) == 1 else f"{_count(len(small), 'small package')}"
             return self._cache.add(key, what, tar_pieces(files.values()), target.how)
 

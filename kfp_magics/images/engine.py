@@ -18,6 +18,7 @@ from kfp_magics.images import folders
 from kfp_magics.images.base import ImageRef
 from kfp_magics.images.children import follow
 from kfp_magics.images.dockerfile import base_images, instructions, line_of
+from kfp_magics.images.preinstalled import preinstall
 
 if TYPE_CHECKING:
     from kfp_magics.engines import Engine
@@ -77,6 +78,8 @@ class EngineBuilder:
             folder.mkdir()
             log.step("writing the build folder", 0.0)
             work = _Work(engine=engine, spec=spec, folder=folder, dockerfile=write_folder(spec, folder), log=log)
+            if not spec.folder:
+                preinstall(spec, folder, work.dockerfile, log)
             _pull_bases(work)
             image = _build(work, Path(scratch, "image"))
             log.step("pushing", _BUILT)

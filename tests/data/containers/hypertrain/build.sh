@@ -1,0 +1,2 @@
+#!/bin/bash
+../build_container.sh hypertrain
