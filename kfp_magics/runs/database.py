@@ -203,9 +203,13 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
 
 
 def _version(connection: sqlite3.Connection, path: Path) -> int:
-    application = connection.execute("PRAGMA application_id").fetchone()[0]
-    version: int = connection.execute("PRAGMA user_version").fetchone()[0]
-    tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+    application: int
+    version: int
+    # In one statement: between two, another process may just have made the tables.
+    application, version, tables = connection.execute(
+        "SELECT application_id, user_version, (SELECT count(*) FROM sqlite_master) "
+        "FROM pragma_application_id, pragma_user_version"
+    ).fetchone()
     if application != _APPLICATION_ID and (tables or version):
         raise StoreError(f"The file {str(path)!r} is a database of something else.", _ELSEWHERE)
     if version > len(_MIGRATIONS):

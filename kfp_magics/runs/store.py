@@ -9,8 +9,8 @@ from __future__ import annotations
 import json
 import sqlite3
 import threading
-from contextlib import contextmanager, suppress
-from dataclasses import asdict
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 
 from kfp_magics.errors import NotFoundError, did_you_mean
@@ -40,7 +40,7 @@ class Store:
         self.path = path
         self._patience = patience
         self._local = threading.local()
-        self._opened: list[sqlite3.Connection] = []
+        self._opened: list[_Opened] = []
         self._guard = threading.Lock()
 
     def save(self, run: Run) -> Run:
@@ -265,12 +265,11 @@ class Store:
         return BuiltImage(**json.loads(row[0])) if row else None
 
     def close(self) -> None:
-        """Closes the connections of all threads."""
+        """Closes the connections of all threads, each as soon as its thread has done with it."""
         with self._guard:
-            for connection in self._opened:
-                connection.close()
-            self._opened.clear()
-            self._local = threading.local()
+            opened, self._opened = self._opened, []
+        for one in opened:
+            one.close()
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
@@ -308,33 +307,49 @@ class Store:
     def _using(self) -> Iterator[sqlite3.Connection]:
         """Gives this thread's connection; one that has seen a damaged file is not used again."""
         with database.translated(self.path):
-            connection = self._connection()
+            one = self._taken()
             try:
-                yield connection
+                yield one.connection
             except sqlite3.Error as error:
                 if not database.is_busy(error):
-                    self._drop()
+                    one.close()
                 raise
+            finally:
+                one.use.release()
 
-    def _connection(self) -> sqlite3.Connection:
-        connection, opened = getattr(self._local, "connection", (None, None))
-        if connection is not None and opened != _identity(self.path):  # the file was removed, or another put there
-            self._drop()
-            connection = None
-        if connection is None:
+    def _taken(self) -> _Opened:
+        while True:
+            one = self._mine()
+            one.use.acquire()
+            if not one.closed:
+                return one
+            one.use.release()
+
+    def _mine(self) -> _Opened:
+        one: _Opened | None = getattr(self._local, "opened", None)
+        if one is None or one.closed or one.file != _identity(self.path):  # removed, or another put in its place
+            if one is not None:
+                one.close()
             with self._guard:
                 connection = database.connect(self.path, self._patience)
-                self._opened.append(connection)
-            self._local.connection = connection, _identity(self.path)
-        assert isinstance(connection, sqlite3.Connection)
-        return connection
+                one = self._local.opened = _Opened(connection, _identity(self.path))
+                self._opened = [other for other in self._opened if not other.closed] + [one]
+        return one
 
-    def _drop(self) -> None:
-        connection, _ = self._local.connection
-        del self._local.connection
-        with self._guard, suppress(ValueError):
-            self._opened.remove(connection)
-        connection.close()
+
+@dataclass(eq=False, slots=True)
+class _Opened:
+    """A thread's connection; whoever closes it waits until it is not in use, since SQLite does not."""
+
+    connection: sqlite3.Connection
+    file: tuple[int, int] | None
+    use: threading.RLock = field(default_factory=threading.RLock)
+    closed: bool = False
+
+    def close(self) -> None:
+        with self.use:
+            self.closed = True
+            self.connection.close()
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

@@ -17,7 +17,7 @@ from kfp_magics.runs.store import Store
 from kfp_magics.server.base import SERVICE
 from kfp_magics.server.service import Service
 from kfp_magics.settings import Settings
-from tests.local.conftest import Engine
+from tests.local.conftest import Engine, ir_of
 from tests.server import contract
 
 
@@ -69,7 +69,7 @@ def service(jp_serverapp: Any) -> Service:
 def ask(jp_fetch: Any) -> Ask:
     """Asks, and checks the answer against the API description."""
 
-    async def fetch(method: str, path: str, body: Any = None, **params: Any) -> Answer:
+    async def fetch(method: str, path: str, body: Any = None, /, **params: Any) -> Answer:
         headers = params.pop("headers", {})
         data = None if body is None and method == "GET" else json.dumps(body) if body is not None else ""
         query = [(key, one) for key, value in params.items() for one in (value if isinstance(value, list) else [value])]
@@ -88,53 +88,12 @@ def ask(jp_fetch: Any) -> Ask:
     return fetch
 
 
-PIPELINE = """
-from kfp import dsl
-
-@dsl.component
-def make(lines: int, report: dsl.Output[dsl.HTML], data: dsl.Output[dsl.Dataset], folder: dsl.Output[dsl.Model]) -> int:
-    import pathlib
-    for line in range(lines):
-        print("line", line)
-    pathlib.Path(report.path).write_text("<script>alert(1)</script>")
-    pathlib.Path(data.path).write_text("a,b\\n1,2\\n3,4\\n")
-    pathlib.Path(folder.path).mkdir()
-    pathlib.Path(folder.path, "weights.bin").write_bytes(b"w" * 1000)
-    data.metadata["rows"] = 2
-    return lines
-
-@dsl.component
-def wait(seconds: float, fail: bool) -> str:
-    import time
-    print("waiting", flush=True)
-    time.sleep(seconds)
-    if fail:
-        raise ValueError("as you wish")
-    return "waited"
-
-@dsl.pipeline(name="shown")
-def shown(lines: int = 3, seconds: float = 0.0, fail: bool = False):
-    make(lines=lines)
-    wait(seconds=seconds, fail=fail)
-"""
-
-
 @pytest.fixture(scope="session")
 def ir(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A compiled pipeline of two steps."""
-    import importlib.util
+    from tests.server.pipeline import shown
 
-    from kfp import compiler
-
-    folder = tmp_path_factory.mktemp("pipeline")
-    (folder / "shown.py").write_text(PIPELINE)
-    spec = importlib.util.spec_from_file_location("shown_pipeline", folder / "shown.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    compiler.Compiler().compile(module.shown, str(folder / "shown.yaml"))
-    return (folder / "shown.yaml").read_text()
+    return ir_of(shown, tmp_path_factory.mktemp("pipeline"))
 
 
 def options(**changes: Any) -> SubmitOptions:

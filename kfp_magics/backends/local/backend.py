@@ -203,9 +203,7 @@ class LocalBackend:
         folder = requests.folder_of(self._settings, run.id)
         if not folder.is_dir():
             return
-        held = lock.take(folder)
-        if held is None:
-            raise BackendError(f"The run {run.name!r} is running.", "Cancel it first.")
+        held = self._take_lock(folder)  # a supervisor that has just written the end may still be leaving
         try:
             gone = folder.with_name(f".deleted-{folder.name}")  # at once for everybody, however long the removal takes
             folder.rename(gone)
