@@ -6,6 +6,7 @@ import json
 import os
 import secrets
 import sqlite3
+import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -182,14 +183,14 @@ def connect(path: Path, patience: float) -> sqlite3.Connection:
     # Transactions are begun by hand; `close` may be called from another thread than the one that opened.
     connection = sqlite3.connect(path, timeout=patience, isolation_level=None, check_same_thread=False)
     try:
-        _prepare(connection, path)
+        _prepare(connection, path, patience)
     except BaseException:
         connection.close()
         raise
     return connection
 
 
-def _prepare(connection: sqlite3.Connection, path: Path) -> None:
+def _prepare(connection: sqlite3.Connection, path: Path, patience: float) -> None:
     version = _version(connection, path)
     if version < len(_MIGRATIONS):
         connection.execute("BEGIN IMMEDIATE")
@@ -198,8 +199,19 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
         connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
         connection.execute(f"PRAGMA user_version = {len(_MIGRATIONS)}")
         connection.execute("COMMIT")
-    connection.execute(f"PRAGMA journal_mode = {'WAL' if supports_wal(path) else 'DELETE'}")
+    _keep_journal(connection, "wal" if supports_wal(path) else "delete", time.monotonic() + patience)
     connection.execute("PRAGMA synchronous = NORMAL")
+
+
+def _keep_journal(connection: sqlite3.Connection, mode: str, deadline: float) -> None:
+    """Changes how SQLite keeps its journal; here alone SQLite itself does not wait for others to be done."""
+    while connection.execute("PRAGMA journal_mode").fetchone()[0] != mode:
+        try:
+            connection.execute(f"PRAGMA journal_mode = {mode}")
+        except sqlite3.OperationalError as error:
+            if not is_busy(error) or time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
 
 
 def _version(connection: sqlite3.Connection, path: Path) -> int:

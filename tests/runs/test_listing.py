@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -164,3 +166,20 @@ def test_a_store_that_another_process_locks_says_so_and_works_again(store: Store
     store.archive("r")
     assert store.list() == []
     assert [run.id for run in store.list(archived=True)] == ["r"]
+
+
+def test_many_that_open_a_new_store_at_once_wait_for_each_other(tmp_path: Path) -> None:
+    """SQLite gives up at once when two change how the journal is kept; we wait."""
+    for number in range(5):
+        path = tmp_path / f"{number}.sqlite"
+        gate = threading.Barrier(6)
+
+        def use(path: Path = path, gate: threading.Barrier = gate) -> None:
+            own = Store(path)
+            gate.wait()
+            own.change()
+            own.close()
+
+        with ThreadPoolExecutor(6) as threads:
+            for one in [threads.submit(use) for _ in range(6)]:
+                one.result()
