@@ -7,7 +7,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
-from kfp_magics.model import State
+from kfp_magics.model import Run, State
 from kfp_magics.runs.database import clean
 
 if TYPE_CHECKING:
@@ -201,11 +201,19 @@ def changes(store: Store, since: int, *, most: int) -> Changes:
         return Changes(change=change, rows=list(_rows(connection, found)), tasks=tasks, deleted=gone)
 
 
-def changed_tasks(store: Store, run_id: str, since: int) -> set[str]:
-    """Names the tasks of a run that were written after a revision."""
+def run_since(store: Store, run_id: str, since: int) -> Run:
+    """Reads a run with only those tasks that were written after a revision.
+
+    Raises:
+        NotFoundError: There is no such run.
+    """
     with store.reading() as connection:
-        found = connection.execute("SELECT id FROM tasks WHERE run_id = ? AND revision > ?", (run_id, since))
-        return {one for (one,) in found}
+        store.must_exist(connection, run_id)
+        (text,) = connection.execute("SELECT body FROM runs WHERE id = ?", (run_id,)).fetchone()
+        found = connection.execute(
+            "SELECT body FROM tasks WHERE run_id = ? AND revision > ? ORDER BY number", (run_id, since)
+        ).fetchall()
+    return Run.from_json({**json.loads(text), "tasks": [json.loads(body) for (body,) in found]})
 
 
 def _where(wanted: Filter, names: Iterable[str]) -> tuple[str, dict[str, Json]]:

@@ -124,10 +124,9 @@ class RunHandler(Handler):
 
 
 def _detail(service: Service, run_id: str, asked: dict[str, Json], revision: int, archived: bool) -> dict[str, Json]:  # noqa: FBT001
-    body = service.store.get(run_id).to_json()
-    if asked["since"]:
-        changed = listing.changed_tasks(service.store, run_id, asked["since"])
-        body["tasks"] = [task for task in body["tasks"] if task["id"] in changed]
+    since = asked["since"]
+    run = listing.run_since(service.store, run_id, since) if since else service.store.get(run_id)
+    body = run.to_json()
     shortener = Shortener(asked["value_limit"])
     if asked["value_limit"]:
         body = shortener.run(body)

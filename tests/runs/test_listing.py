@@ -108,7 +108,7 @@ def test_what_changed_is_told_once_and_a_save_that_says_nothing_new_is_no_change
     assert [row["id"] for row in news.rows] == ["r"]
     assert [task["id"] for task in news.tasks["r"]] == ["b"]
     assert news.rows[0]["revision"] == news.change == listing.revision(store, "r")[0]
-    assert listing.changed_tasks(store, "r", seen) == {"b"}
+    assert [task.id for task in listing.run_since(store, "r", seen).tasks] == ["b"]
     assert listing.changes(store, news.change, most=50).rows == []
     store.delete("r")
     assert listing.changes(store, news.change, most=50).deleted == {"r": store.change()}
