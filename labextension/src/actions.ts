@@ -7,6 +7,7 @@ import type { ReadonlyPartialJSONObject } from '@lumino/coreutils';
 import { ApiError } from './api/client';
 import { Commands, type IPipelines } from './tokens';
 import { t, tn } from './view/i18n';
+import { isPage } from './view/text';
 import { isFinal, type State } from './view/types';
 
 /** What a command knows of the runs that it is about. */
@@ -34,7 +35,7 @@ export function addActions(app: JupyterFrontEnd, pipelines: IPipelines): void {
   add(Commands.archive, t('Archive or take back'), ({ ids }) => each(ids, id => archive(pipelines, id)), ({ state }) => state !== undefined && isFinal(state));
   add(Commands.delete, t('Delete…'), ({ ids }) => remove(pipelines, ids), ({ state }) => state !== undefined && isFinal(state));
   add(Commands.copyId, t('Copy id'), async ({ ids }) => Clipboard.copyToSystem(ids.join('\n')), ({ ids }) => ids.length > 0);
-  add(Commands.openUrl, t('Open in Kubeflow Pipelines'), ({ ids, url }) => openUrl(pipelines, ids[0], url), ({ url }) => !!url);
+  add(Commands.openUrl, t('Open in Kubeflow Pipelines'), ({ ids, url }) => openUrl(pipelines, ids[0], url), ({ url }) => isPage(url ?? ''));
   add(
     Commands.openNotebook,
     t('Open its notebook'),
@@ -107,8 +108,7 @@ async function remove({ client }: IPipelines, ids: readonly string[]): Promise<v
 
 async function openUrl({ client }: IPipelines, id: string | undefined, known: string | undefined): Promise<void> {
   const url = known || (id === undefined ? '' : (await client.run(id)).url);
-  // Only pages: a store that somebody else wrote could hold a script.
-  if (/^https?:\/\//.test(url)) {
+  if (isPage(url)) {
     window.open(url, '_blank', 'noopener');
   }
 }

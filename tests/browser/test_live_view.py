@@ -9,7 +9,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 from playwright.sync_api import Browser, Page, expect
 
-from .conftest import execute, serve
+from .lab import execute, serve
 
 CELLS = (
     "%load_ext kfp_magics",

@@ -9,7 +9,7 @@ import { element } from '../view/dom';
 import { t } from '../view/i18n';
 import { stateIcon } from '../view/icons';
 import { TaskViews } from '../view/tasks';
-import { ago, lasted, starter, stateWord, visible } from '../view/text';
+import { ago, isPage, lasted, starter, stateWord, stepsDone, visible } from '../view/text';
 import { isFinal, isStep, mostTelling, type Run } from '../view/types';
 import type { ArtifactContext } from './artifacts';
 import { RunPane } from './runpane';
@@ -124,7 +124,7 @@ export class RunPage {
     const facts = [
       stateWord(run.state),
       lasted(run, now),
-      t('%1 of %2 steps', done, steps.length),
+      stepsDone(done, steps.length),
       run.pipeline === run.name ? '' : visible(run.pipeline.slice(0, 200)),
       starter(run),
       ago(run.created, now)
@@ -137,7 +137,7 @@ export class RunPage {
     }
     this.progress.max = Math.max(1, steps.length);
     this.progress.value = done;
-    this.progress.setAttribute('aria-label', t('%1 of %2 steps', done, steps.length));
+    this.progress.setAttribute('aria-label', stepsDone(done, steps.length));
   }
 
   private drawActions(run: Run): void {
@@ -152,7 +152,7 @@ export class RunPage {
       ...(ended ? [] : [this.action(Commands.cancel, stopIcon, t('Cancel'))]),
       ...(again ? [this.action(Commands.retry, refreshIcon, t('Retry'), 'kfpm-primary')] : []),
       ...(run.kind === 'build' ? [] : [this.action(Commands.runAgain, runIcon, t('Run again…'))]),
-      ...(run.url === '' ? [] : [this.action(Commands.openUrl, launchIcon, t('Open in KFP'))]),
+      ...(!isPage(run.url) ? [] : [this.action(Commands.openUrl, launchIcon, t('Open in KFP'))]),
       this.action(Commands.copyId, copyIcon, t('Copy id'), 'kfpm-icon-only'),
       ...(ended ? [this.action(Commands.delete, deleteIcon, t('Delete'), 'kfpm-icon-only')] : [])
     );

@@ -2,6 +2,8 @@
 
 import type { CommandRegistry } from '@lumino/commands';
 
+import { ApiError } from '../api/client';
+import type { CellSource } from '../api/types';
 import type { RunModel } from '../model/run';
 import { Commands } from '../tokens';
 import { errorBox, longFacts, shortFacts, stateMark, valueTable } from '../view/blocks';
@@ -160,14 +162,25 @@ export class TaskPane {
     }
   }
 
+  /** The cell of a step as it was; none when the run's backend does not know. */
+  private async source(task: Task): Promise<CellSource | undefined> {
+    try {
+      return (await this.context.client.pipeline(this.model.id)).sources[task.component];
+    } catch (error) {
+      if (error instanceof ApiError) {
+        return undefined;
+      }
+      throw error;
+    }
+  }
+
   private async drawCode(task: Task): Promise<void> {
     if (this.codeOf === task.id) {
       return;
     }
     this.codeOf = task.id;
     this.code.replaceChildren();
-    const pipeline = await this.context.client.pipeline(this.model.id);
-    const cell = pipeline.sources[task.component];
+    const cell = await this.source(task);
     if (this.codeOf !== task.id) {
       return;
     }

@@ -37,7 +37,7 @@ function cut(text: string): string {
 /** What is to be said about how a task went, in short. */
 export function shortFacts(task: Task, now: number): string {
   const attempt = task.attempt > 1 ? t('attempt %1', task.attempt) : '';
-  return [lasted(task, now), attempt, visible(task.reason)].filter(one => one !== '').join(' · ');
+  return [lasted(task, now), attempt, visible(task.reason.slice(0, 300))].filter(one => one !== '').join(' · ');
 }
 
 /** Where, when and in what a task ran. */

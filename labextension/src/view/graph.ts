@@ -14,6 +14,8 @@ interface Callbacks {
   onSelect(taskId: string): void;
 }
 
+const BUNDLE = 40; // boxes whose curves are one element
+
 export class Graph implements TasksView {
   readonly node: HTMLElement;
   private readonly viewport = new Viewport();
@@ -135,9 +137,13 @@ export class Graph implements TasksView {
   }
 
   private edges(drawing: Drawing): SVGElement {
-    const all = [...this.boxes.keys()].map(id => this.curvesInto(id)).join('');
+    const curves = [...this.boxes.keys()].map(id => this.curvesInto(id)).filter(curve => curve !== '');
+    // In bundles: few elements, and what is out of sight need not be painted.
+    const bundles = Array.from({ length: Math.ceil(curves.length / BUNDLE) }, (_, at) =>
+      svg('path', { d: curves.slice(at * BUNDLE, (at + 1) * BUNDLE).join('') })
+    );
     const size = { width: String(drawing.width), height: String(drawing.height) };
-    return svg('svg', { class: 'kfpm-edges', 'aria-hidden': 'true', ...size }, svg('path', { d: all }), this.near);
+    return svg('svg', { class: 'kfpm-edges', 'aria-hidden': 'true', ...size }, ...bundles, this.near);
   }
 
   private curvesInto(id: string): string {

@@ -113,7 +113,7 @@ export function bytes(count: number): string {
 /** Who started a run, in a word or two. */
 export function starter(run: Pick<Run, 'started_by' | 'notebook'>): string {
   if (run.started_by === 'notebook' && run.notebook !== '') {
-    return fileName(run.notebook);
+    return visible(fileName(run.notebook).slice(0, 100));
   }
   switch (run.started_by) {
     case 'notebook':
@@ -123,6 +123,16 @@ export function starter(run: Pick<Run, 'started_by' | 'notebook'>): string {
     case 'schedule':
       return t('schedule');
     default:
-      return visible(run.started_by);
+      return visible(run.started_by.slice(0, 100));
   }
+}
+
+/** How far a run is. */
+export function stepsDone(done: number, total: number): string {
+  return total === 1 ? t('%1 of 1 step', done) : t('%1 of %2 steps', done, total);
+}
+
+/** Whether an address is that of a page: a store that somebody else wrote could hold a script. */
+export function isPage(url: string): boolean {
+  return /^https?:\/\//.test(url);
 }

@@ -1,0 +1,131 @@
+"""A JupyterLab of its own to look at with a browser."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from playwright.sync_api import Browser, Page
+
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+_IDLE = "window.jupyterapp.shell.currentWidget?.sessionContext?.session?.kernel?.status === 'idle'"
+_AXE = Path(__file__).parents[2] / "labextension" / "node_modules" / "axe-core" / "axe.min.js"
+_SERIOUS = """async where => {
+    const shown = [...document.querySelectorAll(where.join(','))].filter(one => one.offsetParent !== null);
+    const { violations } = await axe.run(shown, { runOnly: ['wcag2a', 'wcag2aa'] });
+    const bad = violations.filter(one => ['serious', 'critical'].includes(one.impact));
+    return bad.map(one => `${one.id}: ${one.help}: ${one.nodes.map(node => node.html.slice(0, 200)).join(' | ')}`);
+}"""
+
+
+class Lab:
+    """A JupyterLab of its own: address, token, the folder it serves; it can stop and start again."""
+
+    def __init__(self, home: Path, theme: str) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        self.url = f"http://127.0.0.1:{port}"
+        self.token = secrets.token_hex(16)
+        self.folder = home / "work"
+        self._log = home / "server.log"
+        self._environment = os.environ | {
+            "JUPYTER_CONFIG_DIR": str(home / "config"),
+            "JUPYTER_DATA_DIR": str(home / "data"),
+            "IPYTHONDIR": str(home / "ipython"),
+            "KFP_MAGICS_HOME": str(home / "home"),
+        }
+        self._command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", f"--port={port}"]
+        self._command += [
+            "--ip=127.0.0.1",
+            f"--IdentityProvider.token={self.token}",
+            f"--ServerApp.root_dir={self.folder}",
+            f"--LabApp.app_settings_dir={home / 'settings'}",
+            f"--LabApp.workspaces_dir={home / 'workspaces'}",
+            "--LabApp.expose_app_in_browser=True",
+        ]
+        for part in ("work", "config", "data", "settings"):
+            (home / part).mkdir()
+        (home / "settings" / "overrides.json").write_text(json.dumps(_overrides(theme)))
+
+    def start(self) -> None:
+        with self._log.open("ab") as log:
+            self._server = subprocess.Popen(
+                self._command, stdout=log, stderr=log, env=self._environment, cwd=self.folder
+            )
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                with urllib.request.urlopen(f"{self.url}/api?token={self.token}", timeout=5):
+                    return
+            except OSError:
+                assert self._server.poll() is None, self._log.read_text()
+                assert time.monotonic() < deadline, self._log.read_text()
+                time.sleep(0.2)
+
+    def stop(self) -> None:
+        self._server.terminate()
+        self._server.wait(30)
+
+    def open(self, browser: Browser, notebook: str) -> Page:
+        page = browser.new_page(viewport={"width": 1400, "height": 1000})
+        page.goto(f"{self.url}/lab/tree/{notebook}?token={self.token}&reset")
+        page.wait_for_selector(".jp-Notebook .jp-Cell", timeout=60_000)
+        page.wait_for_function(_IDLE, timeout=60_000)
+        return page
+
+    def open_launcher(self, browser: Browser, workspace: str = "default") -> Page:
+        page = browser.new_page(viewport={"width": 1500, "height": 950})
+        page.goto(f"{self.url}/lab/workspaces/{workspace}?token={self.token}&reset")
+        page.wait_for_selector(".jp-Launcher-body", timeout=60_000)
+        return page
+
+
+def execute(page: Page, command: str) -> None:
+    page.evaluate("command => { window.jupyterapp.commands.execute(command); }", command)
+
+
+def accessible(page: Page, *where: str) -> None:
+    """Fails when axe finds something serious there."""
+    if not page.evaluate("'axe' in window"):
+        page.evaluate(_AXE.read_text(encoding="utf-8"))
+    found = page.evaluate(_SERIOUS, list(where))
+    assert found == [], "\n".join(found)
+
+
+@contextmanager
+def serve(folder: Path, theme: str) -> Iterator[Lab]:
+    lab = Lab(folder, theme)
+    lab.start()
+    try:
+        yield lab
+    finally:
+        lab.stop()
+
+
+def _overrides(theme: str) -> dict[str, object]:
+    return {
+        "@jupyterlab/apputils-extension:themes": {"theme": theme, "adaptive-theme": False},
+        # Cells out of sight are drawn as well, so that tests find them.
+        "@jupyterlab/notebook-extension:tracker": {"windowingMode": "none"},
+        "@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": False},
+    }
