@@ -9,11 +9,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
 from kfp_magics import compiler
 from kfp_magics.cells.options import CellOptions
 from kfp_magics.compiler_images import container_of, with_images
+from kfp_magics.errors import BackendError
 from kfp_magics.images.base import ImageRef
 from kfp_magics.images.context import SOURCES, content_of
 from kfp_magics.session import Session
@@ -140,3 +142,12 @@ def test_the_python_form_runs_as_kfp_runs_it(tmp_path: Path, settings: Any) -> N
     )
     assert json.loads((tmp_path / "executor_output.json").read_text())["parameterValues"] == {"Output": 5}
     assert (tmp_path / "m").read_text() == "4"
+
+
+def test_a_process_refuses_code_that_is_in_an_image(settings: Any) -> None:
+    session = Session(settings)
+    session.component(TRAIN, CellOptions())
+    built = with_images(session.resolve("train"), {"train": REF})
+    with pytest.raises(BackendError, match="its code is in its image") as caught:
+        session.run(built, {"n": 1})
+    assert "--executor container" in caught.value.hint

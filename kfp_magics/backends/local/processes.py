@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from kfp_magics.model import Json
     from kfp_magics.settings import Settings
 
+_IN_IMAGES = "/opt/kfpm/"  # where images of ours have their code
 _SERVER = Path(__file__).with_name("forkserver.py")
 _LOOK = 0.5  # seconds between two looks at how much a task has written
 _PASSED = ("PATH", "HOME", "USER", "LOGNAME", "LANG", "LANGUAGE", "TZ", "TMPDIR", "SHELL", "TERM")
@@ -127,6 +128,8 @@ class ProcessExecutor:
             return None
         if not command:
             return f"its image {image!r} says what to run, and processes have no image.\nGive it a command."
+        if any(word.startswith(_IN_IMAGES) for word in (*command, *args)):
+            return f"its code is in its image {image!r}, and processes have no image.\n--executor container runs it."
         if shutil.which(command[0]) is None:
             return f"there is no program {command[0]!r} on this machine.\nInstall it: it would come from {image!r}."
         return None
