@@ -17,8 +17,6 @@ _URI = "urn:description"
 _REGISTRY: Registry[Any] = Registry().with_resource(
     _URI, Resource.from_contents({**document()}, default_specification=DRAFT202012)
 )
-SEEN: set[tuple[str, int]] = set()
-"""Operations and statuses that some test of this process has met."""
 
 
 def validator(schema: dict[str, Any] | str) -> Draft202012Validator:
@@ -61,7 +59,6 @@ def check(method: str, path: str, status: int, headers: Any, body: bytes) -> Non
     responses = operation["responses"]
     assert str(status) in responses or status >= 400, f"{status} of {operation['operationId']} is not described"
     response = resolved(responses.get(str(status), responses["default"]))
-    SEEN.add((operation["operationId"], status))
     for name, header in response.get("headers", {}).items():
         value = headers.get(name)
         assert value is not None, f"{operation['operationId']} says {name} and sends none"
