@@ -123,7 +123,7 @@ class Record:
             except BuildCancelledError:
                 self.change(name, state=State.CANCELLED, finished=time.time(), reason="cancelled")
             except KfpMagicsError as error:
-                log.keep(f"{error}\n")
+                log.write(f"{error}\n")
                 self.change(
                     name,
                     state=State.FAILED,
@@ -172,16 +172,11 @@ class TaskLog:
         self._guard = threading.Lock()
         self.facts: dict[str, str | float] = {}
 
-    def keep(self, text: str) -> None:
-        """Adds text to the log, also when the build is to end."""
+    def write(self, text: str) -> None:
+        """Adds text to the log."""
         with self._guard:
             self._file.write(text)
             self._file.flush()
-
-    def write(self, text: str) -> None:
-        """Adds text to the log."""
-        self.keep(text)
-        self.check()
 
     def step(self, what: str, done: float | None = None) -> None:
         """Names what is being done now."""

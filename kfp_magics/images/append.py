@@ -115,9 +115,8 @@ class AppendBuilder:
         code = small_layer("code", files, self._how)
         assert isinstance(code.content, bytes)
         image = foundation.with_layers([code]).with_runtime(spec.env, spec.entrypoint)
-        self._put(
-            spec.name, [Blob(code.digest, code.size, code.content, is_new=True), Blob.of(image.config, is_new=True)]
-        )
+        blobs = [Blob(code.digest, code.size, code.content, is_new=True), Blob.of(image.config, is_new=True)]
+        self._put(spec.name, blobs, log)
         digest = self._store.publish(spec.name, spec.tag, image.manifest(spec.base))
         return ImageRef(repository=self._store.repository(spec.name), digest=digest, tag=spec.tag), code.size
 
@@ -137,13 +136,17 @@ class AppendBuilder:
             image = image.with_layers(layers)
             blobs += [self._store.blob_of(one) for one in layers]
         log.step(f"bringing {len(blobs)} layers to {self._store.repository(spec.name)}", 0.7)
-        sent += self._put(spec.name, blobs)
+        sent += self._put(spec.name, blobs, log)
         self._store.keep_foundation(spec.name, key, image)
         return image, f"{len(blobs)} layers below it, {_bytes(sent)} of them sent", sent
 
-    def _put(self, name: str, blobs: Sequence[Blob]) -> int:
+    def _put(self, name: str, blobs: Sequence[Blob], log: Log) -> int:
+        def put(blob: Blob) -> int:
+            log.check()
+            return self._store.put(name, blob)
+
         with ThreadPoolExecutor(_AT_ONCE) as pool:
-            return sum(pool.map(lambda blob: self._store.put(name, blob), blobs))
+            return sum(pool.map(put, blobs))
 
     def _base(self, spec: ImageSpec) -> Resolved:
         """What is known of a base image: it is pinned, so that looking once is enough."""

@@ -109,11 +109,11 @@ class Dependencies:
     def _packed(
         self, locked: Sequence[Locked], keys: dict[Locked, str], target: Target, folder: Path, log: Log
     ) -> dict[Locked, Layer]:
-        install(locked, target, folder / "all")
+        install(locked, target, folder / "all", log)
         installed = dict.fromkeys((one.name for one in locked), Installed(folder / "all"))
         for name in installed[locked[0].name].clashing():
             alone = folder / name
-            install([one for one in locked if one.name == name], target, alone)
+            install([one for one in locked if one.name == name], target, alone, log)
             installed[name] = Installed(alone)
         largest = sorted(locked, key=lambda one: -installed[one.name].size(one.name))
         log.step(f"packing {_count(len(locked), 'package')}", 0.2)
@@ -123,6 +123,7 @@ class Dependencies:
         ):
 
             def pack(one: Locked) -> Layer:
+                log.check()
                 place = installed[one.name]
                 pieces = tar_pieces(place.entries(one.name, workers, target.most_compiled))
                 layer = self._cache.add(

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from kfp_magics.images.base import Platform
 
 PLATFORMS = {"linux/amd64": "x86_64-manylinux_2_28", "linux/arm64": "aarch64-manylinux_2_28"}
-"""OCI's word for a platform → uv's."""
+"""OCI's word for a platform → uv's: the C library of Debian 10, RHEL 8 and everything later."""
 RUNTIME_NEEDS = ("typing-extensions",)
 """What KFP's runtime part imports besides itself."""
 _INDEXES = ("UV_INDEX", "UV_DEFAULT_INDEX", "UV_INDEX_URL", "UV_EXTRA_INDEX_URL", "UV_FIND_LINKS", "UV_EXCLUDE_NEWER")

@@ -46,7 +46,7 @@ def preinstall(spec: ImageSpec, folder: Path, dockerfile: str, log: Log) -> None
     log.step("installing the requirements", 0.0)
     with tempfile.TemporaryDirectory(prefix="kfpm-site-") as scratch:
         try:
-            _install(spec, Path(scratch), folder / _PLACE)
+            _install(spec, Path(scratch), folder / _PLACE, log)
         except BuildError as error:
             if "has no wheel" not in error.message:
                 raise
@@ -57,10 +57,10 @@ def preinstall(spec: ImageSpec, folder: Path, dockerfile: str, log: Log) -> None
     path.write_text(text.replace(INSTALL, f"COPY {_PLACE} {SITE}\n"), encoding="utf-8")
 
 
-def _install(spec: ImageSpec, scratch: Path, place: Path) -> None:
+def _install(spec: ImageSpec, scratch: Path, place: Path, log: Log) -> None:
     locked = [Locked.read(line) for line in spec.requirements]
     target = Target(python=spec.python, platform=spec.platform, how=compressor())
-    install(locked, target, scratch)
+    install(locked, target, scratch, log)
     installed = Installed(scratch)
     with Workers(os.cpu_count() or 2) as workers:
         for one in locked:

@@ -19,21 +19,21 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
-from kfp_magics.errors import BuildError
+from kfp_magics.errors import BuildCancelledError, BuildError
 from kfp_magics.images import bytecode
 from kfp_magics.images.layers import SITE, Entry
+from kfp_magics.images.lock import PLATFORMS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
 
+    from kfp_magics.images.base import Log
     from kfp_magics.images.compression import Compressor
-
-PLATFORMS = {"linux/amd64": "x86_64-manylinux_2_28", "linux/arm64": "aarch64-manylinux_2_28"}
-"""What uv calls the platforms: the C library of Debian 10, RHEL 8 and everything later."""
 
 Bytecode: TypeAlias = Literal["all", "small", "none"]
 _COMPILED: dict[Bytecode, float] = {"all": math.inf, "small": 2e6, "none": 0}
+_LOOK = 0.4  # seconds between two questions whether to go on
 _FORMAT = 1  # of the layers made from distributions; a new one makes all of them anew
 _DROPPED = frozenset({"REQUESTED", "direct_url.json", "uv_cache.json"})  # they tell of this machine
 _OTHER_BUILDER = "Build this step with an engine or on Cloud Build: --builder podman, docker, buildah or cloudbuild."
@@ -117,20 +117,21 @@ class Target:
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:40]
 
 
-def install(locked: Sequence[Locked], target: Target, folder: Path) -> None:
+def install(locked: Sequence[Locked], target: Target, folder: Path, log: Log) -> None:
     """Installs distributions into a folder, from wheels; those that have none are built here if they are pure Python.
 
     Args:
         locked: What to install.
         target: For what.
         folder: Where to; new or empty.
+        log: Asked whether to go on.
 
     Raises:
         BuildError: One of them has no wheel for the target and is more than Python, is not what its hash says, or
             cannot be had.
     """
     for options in (["--offline", "--only-binary", ":all:"], ["--only-binary", ":all:"], []):
-        done = _uv(locked, target, folder, options)
+        done = _uv(locked, target, folder, options, log)
         if done.returncode == 0:
             break
         if "--offline" not in options and (options == [] or not any(one in _said(done) for one in _NO_WHEEL)):
@@ -140,7 +141,7 @@ def install(locked: Sequence[Locked], target: Target, folder: Path) -> None:
 
 
 def _uv(
-    locked: Sequence[Locked], target: Target, folder: Path, options: Iterable[str]
+    locked: Sequence[Locked], target: Target, folder: Path, options: Iterable[str], log: Log
 ) -> subprocess.CompletedProcess[str]:
     from uv import find_uv_bin  # noqa: PLC0415  (only when something is installed)
 
@@ -154,14 +155,22 @@ def _uv(
         *("--python", sys.executable, "--no-compile-bytecode", *options, "-r", "-"),
     ]
     compilers = dict.fromkeys(("CC", "CXX", "FC", "CARGO", "RUSTC"), "false")  # what needs one fails at once
-    return subprocess.run(
-        [find_uv_bin(), *words],
-        input="".join(f"{one.line}\n" for one in locked),
-        capture_output=True,
-        text=True,
-        check=False,
-        env=os.environ | compilers,
-    )
+    with subprocess.Popen(
+        [find_uv_bin(), *words], stdin=-1, stdout=-1, stderr=-1, text=True, env=os.environ | compilers
+    ) as child:
+        lines: str | None = "".join(f"{one.line}\n" for one in locked)
+        while True:
+            try:
+                output, errors = child.communicate(lines, timeout=_LOOK)
+            except subprocess.TimeoutExpired:
+                lines = None  # they are on their way
+                try:
+                    log.check()
+                except BuildCancelledError:
+                    child.kill()
+                    raise
+            else:
+                return subprocess.CompletedProcess(words, child.returncode, output, errors)
 
 
 def _said(done: subprocess.CompletedProcess[str]) -> str:

@@ -371,3 +371,20 @@ with record.task("train"):
     assert run.state is State.FAILED
     assert "process that built these images is gone" in run.error.message
     assert run.tasks[0].state is State.FAILED
+
+
+@pytest.mark.parametrize("moment", ["installing", "packing", "bringing", "adding"])
+def test_appending_ends_when_asked_to_and_leaves_no_tag(session: Session, tmp_path: Path, moment: str) -> None:
+    class Leaving(Notes):
+        def step(self, what: str, done: float | None = None) -> None:
+            self.cancelled = self.cancelled or what.startswith(moment)
+
+    [component] = session.images.components(["train"])
+    options = BuildOptions().complete(session.settings)
+    spec = session.images._planner().plan(component, options).spec
+    builder = session.images._builders.choose(spec, options)
+    with pytest.raises(BuildCancelledError):
+        builder.build(spec, Leaving())
+    registry = session.images._registries(options.registry.partition("/")[0])
+    assert spec.tag not in registry.tags(options.registry.partition("/")[2] + "/train")
+    assert builder.build(spec, Notes()).tag == spec.tag

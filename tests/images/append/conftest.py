@@ -21,25 +21,19 @@ from kfp_magics.images.references import digest_of
 from kfp_magics.images.registry import Registry
 from tests.images.append.wheelhouse import Wheelhouse
 from tests.images.containers import PLATFORM, push_base, skopeo_inspect
+from tests.images.recording import RecordingLog
 from tests.images.registries import Server
 
 ENV = {"PYTHONPATH": "/opt/kfpm/src:/opt/kfpm/site", "_KFP_RUNTIME": "true", "PYTHONUNBUFFERED": "1"}
 HERE = f"{sys.version_info.major}.{sys.version_info.minor}"
 
 
-class Lines:
+class Lines(RecordingLog):
     """A log that keeps what it is told."""
-
-    def __init__(self) -> None:
-        self.text = ""
-        self.steps: list[str] = []
-
-    def write(self, text: str) -> None:
-        self.text += text
 
     def step(self, what: str, done: float | None = None) -> None:
         assert done is None or 0 <= done <= 1
-        self.steps.append(what)
+        super().step(what, done)
 
 
 class Site:
