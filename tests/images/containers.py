@@ -14,6 +14,7 @@ import platform
 import re
 import shutil
 import subprocess
+import sys
 import tarfile
 import tempfile
 import time
@@ -22,9 +23,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import certifi
 import platformdirs
 import pytest
 from filelock import FileLock
+from uv import find_uv_bin
 
 from tests.conftest import requires
 from tests.images.registries import Server
@@ -34,6 +37,7 @@ _PACKAGES = ("python3",)
 _FORMAT = "1"  # one more when what is made below changes
 _UNWANTED = ("var/cache/apt", "var/lib/apt/lists", "usr/share/doc", "usr/share/locale", "usr/share/man", "var/log")
 _ARCHITECTURE = {"x86_64": "amd64", "aarch64": "arm64", "arm64": "arm64"}.get(platform.machine(), platform.machine())
+_AUTHORITIES = ("PIP_CERT", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE")
 
 PLATFORM = f"linux/{_ARCHITECTURE}"
 """What the base image, and so every container here, runs on."""
@@ -270,7 +274,7 @@ class Podman:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The first test that needs the base image waits until it is made."""
     for item in items:
-        waits = {"podman", "base_image"} & set(getattr(item, "fixturenames", ()))
+        waits = {"podman", "base_image", "pip_image"} & set(getattr(item, "fixturenames", ()))
         if waits and item.get_closest_marker("timeout") is None:
             item.add_marker(pytest.mark.timeout(600))
 
@@ -279,6 +283,30 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def base_image(registry: Server) -> str:
     """The base image in the open registry, by digest."""
     return push_base(registry.host)
+
+
+@pytest.fixture(scope="session")
+def pip_image(base_image: str, podman_storage: Podman, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The base image with pip, which finds this machine's package index; by digest."""
+    folder = tmp_path_factory.mktemp("pip-image")
+    _checked(
+        [find_uv_bin(), "pip", "install", "--quiet", "--python", sys.executable, "--target", f"{folder}/site", "pip"]
+    )
+    authorities = next((path for name in _AUTHORITIES if (path := os.environ.get(name)) and Path(path).is_file()), None)
+    shutil.copy(authorities or certifi.where(), folder / "ca.crt")
+    index = next((os.environ[name] for name in ("PIP_INDEX_URL", "UV_INDEX_URL") if name in os.environ), "")
+    lines = ["[global]", "cert = /etc/ca.crt", *([f"index-url = {index}"] if index else [])]
+    (folder / "pip.conf").write_text("\n".join(lines))
+    (folder / "pip").write_text('#!/bin/sh\nexec python3 -m pip "$@"\n')
+    (folder / "pip").chmod(0o755)
+    (folder / "Dockerfile").write_text(
+        f"FROM {base_image}\nCOPY site /usr/lib/python3/dist-packages\nCOPY pip /usr/local/bin/\n"
+        "COPY pip.conf ca.crt /etc/\nRUN rm -f /usr/lib/python3.*/EXTERNALLY-MANAGED\n"
+    )
+    target = f"{base_image.partition('/')[0]}/base/pip"
+    podman_storage("build", "--quiet", "--tls-verify=false", "--tag", target, str(folder))
+    podman_storage("push", "--quiet", "--tls-verify=false", "--digestfile", str(folder / "digest"), target)
+    return f"{target}@{(folder / 'digest').read_text().strip()}"
 
 
 @pytest.fixture(scope="session")

@@ -12,8 +12,10 @@ import pytest
 from kfp import dsl, kubernetes
 from kfp.dsl import Dataset, Input, Output
 
+from kfp_magics import engines
 from kfp_magics.backends.base import SubmitOptions
 from kfp_magics.backends.local import lock
+from kfp_magics.backends.local.limits import limits, quantity
 from kfp_magics.errors import BackendError, EngineError
 from kfp_magics.model import Run, State
 from kfp_magics.settings import Settings
@@ -278,3 +280,74 @@ def test_without_an_engine_nothing_starts(
         engine.start(pipeline_of(script("true")), IN_CONTAINERS)
     with Engine(settings) as engine, pytest.raises(BackendError, match="no executor 'contaner'"):
         engine.start(pipeline_of(script("true")), SubmitOptions(executor="contaner"))
+
+
+def test_a_python_step_without_an_image_of_its_own(engine: Engine, podman: Podman, pip_image: str) -> None:
+    @dsl.component(base_image=pip_image, packages_to_install=["six==1.16.0"])
+    def halve(number: int, out: Output[Dataset]) -> float:
+        import six
+
+        print("halving", six.__version__, flush=True)
+        if number < 0:
+            raise ValueError("below zero")
+        with open(out.path, "w") as file:
+            file.write(str(number))
+        return number / 2
+
+    @dsl.pipeline(name="halves")
+    def halves(number: int):
+        halve(number=number)
+
+    run = engine.run(halves, IN_CONTAINERS, number=3)
+    assert run.tasks[0].outputs == {"Output": 1.5}, (run.error, engine.log(run, "halve"))
+    assert "halving 1.16.0\n" in engine.log(run, "halve")
+    failed = engine.run(halves, IN_CONTAINERS, number=-1)
+    error = failed.tasks[0].error
+    assert error is not None
+    assert error.message == "ValueError: below zero"
+    assert "in halve" not in error.message
+    assert "line" in error.traceback
+
+
+def test_docker_runs_tasks_as_well(settings: Settings, docker: Podman, script: Callable[..., Any]) -> None:
+    settings.container_engine = "docker"
+    secret = pipeline_of(script('printf %s "$WORD" > "$1"'), lambda task: task.set_env_variable("WORD", "a=b"))
+    with Engine(settings) as engine:
+        run = engine.run(secret, IN_CONTAINERS)
+        assert run.tasks[0].outputs == {"said": "a=b"}, (run.error, engine.log(run, "step"))
+        failed = engine.run(pipeline_of(script("echo oh; exit 4")), IN_CONTAINERS)
+        assert failed.tasks[0].error is not None
+        assert failed.tasks[0].error.message == "It ended with exit code 4: oh"
+        going = engine.start(pipeline_of(script("echo begun; sleep 600")), IN_CONTAINERS)
+        engine.until(going, lambda now: "begun" in "".join(engine.backend.logs(now, now.tasks[0])))
+        engine.backend.cancel(going)
+        assert engine.end(going).state is State.CANCELLED
+        until_none(docker, going)
+
+
+@pytest.mark.parametrize(
+    ("resources", "able", "options", "remark"),
+    [
+        (
+            {"resourceCpuLimit": "500m", "resourceMemoryLimit": "1Gi"},
+            "cm",
+            ["--cpus", "0.5", "--memory", "1073741824b"],
+            "",
+        ),
+        ({"cpuLimit": 2.0, "memoryLimit": 0.5}, "cm", ["--cpus", "2", "--memory", "500000000b"], ""),
+        ({"resourceCpuLimit": "2", "resourceMemoryLimit": "1.5G"}, "c", ["--cpus", "2"], "memory is not limited"),
+        ({"accelerator": {"resourceCount": "1"}}, "cm", [], "no accelerator is handed in"),
+        ({}, "", [], ""),
+    ],
+)
+def test_limits(resources: Any, able: str, options: list[str], remark: str) -> None:
+    limited = frozenset({"c": "cpu", "m": "memory"}[letter] for letter in able)
+    found, said = limits(resources, engines.Engine(name="podman", program="podman", limits=limited))
+    assert list(found) == options
+    assert remark in said
+    assert bool(remark) == bool(said)
+
+
+def test_an_amount_that_is_none() -> None:
+    with pytest.raises(EngineError, match="'2 GB' is no amount"):
+        quantity("2 GB")

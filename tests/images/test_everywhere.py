@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import kfp
 import pytest
+from gcp_storage_emulator.server import create_server
+from google.auth.credentials import AnonymousCredentials
+from google.cloud import storage
 
 from kfp_magics.backends.base import SubmitOptions
 from kfp_magics.cells.options import CellOptions
@@ -16,6 +20,9 @@ from kfp_magics.compiler_images import with_images
 from kfp_magics.images.append import AppendBuilder
 from kfp_magics.images.base import Builder, ImageRef
 from kfp_magics.images.bases import Bases
+from kfp_magics.images.cloudbuild import CloudBuildBuilder
+from kfp_magics.images.cloudbuild.builder import BuildOptions
+from kfp_magics.images.cloudbuild.service import Place
 from kfp_magics.images.context import Base, content_of, image_spec
 from kfp_magics.images.engine import EngineBuilder
 from kfp_magics.images.lock import Locks
@@ -24,12 +31,13 @@ from kfp_magics.model import Run, State
 from kfp_magics.session import Session
 from kfp_magics.settings import Settings
 from tests.images import repository as five
+from tests.images.cloudbuild_server import CloudBuildServer
 from tests.images.containers import PLATFORM, Podman, skopeo_inspect
 from tests.images.recording import RecordingLog
 from tests.images.registries import Server
 from tests.local.conftest import Engine
 
-BUILDERS = ["append", "buildah", "podman", "docker"]
+BUILDERS = ["append", "buildah", "podman", "docker", "cloudbuild"]
 COUNT = """\
 import six
 
@@ -75,6 +83,20 @@ def registries(settings: Settings) -> Iterator[Registries]:
         yield made
 
 
+@pytest.fixture
+def cloud(base_image: str, podman: Podman, monkeypatch: pytest.MonkeyPatch) -> Iterator[CloudBuildServer]:
+    """Cloud Build on this machine, with its storage."""
+    storage_server = create_server("localhost", 0, in_memory=True)
+    storage_server.start()
+    host, port = storage_server._api._httpd.server_address[:2]
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", f"http://{host}:{port}")
+    client = storage.Client(project="shop", credentials=AnonymousCredentials())
+    made = CloudBuildServer(client, dict(os.environ), base_image)
+    yield made
+    made.close()
+    storage_server.stop()
+
+
 @pytest.fixture(params=BUILDERS)
 def builder(
     request: pytest.FixtureRequest,
@@ -87,9 +109,22 @@ def builder(
     destination = f"{registry.host}/{repository}"
     if request.param == "append":
         return AppendBuilder(destination, registries, tmp_path / "images")
+    if request.param == "cloudbuild":
+        server: CloudBuildServer = request.getfixturevalue("cloud")
+        place = Place(project="shop", endpoint=server.endpoint)
+        return CloudBuildBuilder(destination, place, registries, BuildOptions(interval=0.05))
     if request.param == "docker":
         request.getfixturevalue("docker")
     return EngineBuilder(request.param, destination)
+
+
+@pytest.fixture
+def python_base(builder: Builder, base_image: str, request: pytest.FixtureRequest) -> str:
+    """Base image of Python steps; Cloud Build installs their requirements in it, the others here."""
+    if builder.name != "cloudbuild":
+        return base_image
+    with_pip: str = request.getfixturevalue("pip_image")
+    return with_pip
 
 
 @pytest.fixture
@@ -104,7 +139,7 @@ def built(
         images = {}
         for name in names:
             component = session.definitions.step(name).component
-            content = content_of(component)
+            content = content_of(component, as_it_is=builder.name == "cloudbuild")
             base = bases.find(component.base_image, PLATFORM) if content.folder is None else Base(reference="")
             kfp_version = kfp.__version__ if content.kfp else ""
             wanted = content.requirements or kfp_version
@@ -137,12 +172,17 @@ def run_in_containers(engine: Engine, session: Session, pipeline: str, images: M
 
 
 def test_python_bash_and_dockerfile_steps(
-    engine: Engine, built: Callable[..., dict[str, ImageRef]], base_image: str, tmp_path: Path, podman: Podman
+    engine: Engine,
+    built: Callable[..., dict[str, ImageRef]],
+    base_image: str,
+    python_base: str,
+    tmp_path: Path,
+    podman: Podman,
 ) -> None:
     (tmp_path / "show").mkdir()
     (tmp_path / "show" / "Dockerfile").write_text(SHOW.format(base=base_image))
     session = Session(engine.settings)
-    session.component(COUNT, CellOptions(base_image=base_image, infer=False, packages=("six==1.16.0",)))
+    session.component(COUNT, CellOptions(base_image=python_base, infer=False, packages=("six==1.16.0",)))
     ports = {"inputs": ("text:str",), "outputs": ("words:Dataset", "length:int=/length.txt")}
     session.component(WRITE, CellOptions(name="write", lang="bash", base_image=base_image, **ports))
     session.component(
@@ -177,6 +217,7 @@ def test_python_bash_and_dockerfile_steps(
     assert "File \"<cell 'count'>\", line 12" in error.traceback
 
 
+@pytest.mark.parametrize("builder", ["append", "podman", "cloudbuild"], indirect=True)
 def test_the_folders_of_a_repository(
     engine: Engine, built: Callable[..., dict[str, ImageRef]], base_image: str, tmp_path: Path
 ) -> None:
