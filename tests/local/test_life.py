@@ -35,8 +35,10 @@ def test_the_same_step_with_the_same_inputs_is_reused(engine: Engine, tmp_path: 
     assert step.cached
     assert first.id in step.reason
     assert step.outputs == engine.task(first, "exit-handler-1/count-2").outputs
-    engine.run(counts, path=str(path), word="y")
+    third = engine.run(counts, path=str(path), word="y")
     assert path.read_text() == "xeeye"
+    assert engine.task(first, "exit-handler-1/count-2").reason == ""
+    assert engine.task(third, "exit-handler-1/count-2").reason == "changed since it last ran: word"
     engine.run(counts, SubmitOptions(cache=False), path=str(path))
     assert path.read_text() == "xeeyexe"
 
@@ -46,6 +48,7 @@ def test_another_image_is_another_step(engine: Engine, tmp_path: Path) -> None:
     engine.run(text, path=str(tmp_path / "count"))
     run = engine.run(text.replace("python:3.11", "python:3.12"), path=str(tmp_path / "count"))
     assert not engine.task(run, "exit-handler-1/count-2").cached
+    assert engine.task(run, "exit-handler-1/count-2").reason == "changed since it last ran: its code or its image"
 
 
 def test_attempts(engine: Engine, tmp_path: Path) -> None:

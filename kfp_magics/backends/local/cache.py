@@ -31,15 +31,19 @@ class Hit:
     outputs: Values
 
 
-def key(container: Mapping[str, Json], component: Mapping[str, Json], inputs: Values) -> str:
-    """Hashes what a result depends on: container, ports, parameters, and which artifacts went in."""
-    what = {
-        "container": container,
-        "inputs": component.get("inputDefinitions", {}),
-        "outputs": component.get("outputDefinitions", {}),
-        "parameters": inputs.parameters,
-        "artifacts": {name: [_identity(one) for one in items] for name, items in inputs.artifacts.items()},
-    }
+def parts(container: Mapping[str, Json], component: Mapping[str, Json], inputs: Values) -> dict[str, str]:
+    """Hashes what a result depends on: the container with its ports under ``""``, and each input under its name."""
+    code = [container, component.get("inputDefinitions", {}), component.get("outputDefinitions", {})]
+    given = {name: [_identity(one) for one in items] for name, items in inputs.artifacts.items()}
+    return {name: _hash(what) for name, what in {"": code, **inputs.parameters, **given}.items()}
+
+
+def key(what: Mapping[str, str]) -> str:
+    """Names a result by the parts that it depends on."""
+    return _hash(dict(what))
+
+
+def _hash(what: Json) -> str:
     return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
 
 
@@ -75,8 +79,36 @@ class Cache:
             return None
         return Hit(run_id=entry["run"], outputs=outputs)
 
-    def keep(self, name: str, run_id: str, outputs: Values) -> None:
-        """Keeps a result, whole or not at all."""
+    def why(self, place: str, what: Mapping[str, str]) -> str:
+        """Says why a task runs although it ran before; nothing when it did not.
+
+        Args:
+            place: The pipeline and the task in it.
+            what: The parts that its result depends on.
+        """
+        try:
+            before = json.loads(self._last(place).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return ""
+        changed = [name for name in {**before, **what} if before.get(name) != what.get(name)]
+        if "" in changed:
+            return "changed since it last ran: its code or its image"
+        if not changed:
+            return "its earlier result is gone"
+        return f"changed since it last ran: {', '.join(changed)}"
+
+    def _last(self, place: str) -> Path:
+        return self._folder / f"last-{_hash(place)[:24]}.json"
+
+    def keep(self, place: str, what: Mapping[str, str], run_id: str, outputs: Values) -> None:
+        """Keeps a result, and what it depended on at its place.
+
+        Args:
+            place: The pipeline and the task in it.
+            what: The parts that the result depends on.
+            run_id: The run that made it.
+            outputs: What it is.
+        """
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         uris = [one.get("uri", "") for items in outputs.artifacts.values() for one in items]
         entry = {
@@ -86,6 +118,10 @@ class Cache:
             "parameters": outputs.parameters,
             "artifacts": outputs.artifacts,
         }
-        draft = self._folder / f".{name}.{os.getpid()}"
+        self._write(self._folder / f"{key(what)}.json", entry)
+        self._write(self._last(place), dict(what))
+
+    def _write(self, path: Path, entry: Mapping[str, Json]) -> None:
+        draft = path.with_name(f".{path.name}.{os.getpid()}")  # whole or not at all
         draft.write_text(json.dumps(entry), encoding="utf-8")
-        draft.replace(self._folder / f"{name}.json")
+        draft.replace(path)

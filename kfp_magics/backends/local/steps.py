@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kfp_magics.backends.local import pods
-from kfp_magics.backends.local.cache import Cache, key
+from kfp_magics.backends.local.cache import Cache, key, parts
 from kfp_magics.backends.local.executor import Launch
 from kfp_magics.backends.local.nodes import Result
 from kfp_magics.backends.local.placeholders import Constants, resolve_command, resolve_json, resolve_text
@@ -115,13 +115,16 @@ class StepRunner:
         self._describe(node, inputs)
         if "importer" in executor:
             return self._import(node, executor["importer"], component, inputs)
-        name = self._cache_key(node, executor["container"], component, inputs)
-        hit = self._cache.find(name) if name else None
+        what = parts(executor["container"], component, inputs) if self._may_reuse(node) else {}
+        place = f"{self._journal.run.pipeline} {node.id}"
+        hit = self._cache.find(key(what)) if what else None
         if hit is not None:
             now = time.time()
             reason = f"the same result as in run {hit.run_id}"
             self._journal.change(node.id, started=now, cached=True, reason=reason)
             return self._succeed(node, inputs, hit.outputs)
+        if what:
+            self._journal.change(node.id, reason=self._cache.why(place, what))
         pod = self._ir.pod(label)
         message = executor_input(inputs, component, self._folder)
         named = {
@@ -138,8 +141,8 @@ class StepRunner:
         )
         async with self._free:
             result = await self._attempts(work)
-        if result.state is State.SUCCEEDED and name:
-            self._cache.keep(name, self._request.run_id, result.outputs)
+        if result.state is State.SUCCEEDED and what:
+            self._cache.keep(place, what, self._request.run_id, result.outputs)
         return result
 
     def _describe(self, node: Node, inputs: Values) -> None:
@@ -161,13 +164,9 @@ class StepRunner:
         )
         return Result(state=State.SUCCEEDED, outputs=outputs)
 
-    def _cache_key(
-        self, node: Node, container: Mapping[str, Json], component: Mapping[str, Json], inputs: Values
-    ) -> str:
+    def _may_reuse(self, node: Node) -> bool:
         wanted = node.spec.get("cachingOptions", {}).get("enableCache", False)
-        if not wanted or node.exempt or not self._request.options.cache:
-            return ""
-        return key(container, component, inputs)
+        return bool(wanted) and not node.exempt and self._request.options.cache
 
     def _import(
         self, node: Node, importer: Mapping[str, Json], component: Mapping[str, Json], inputs: Values
