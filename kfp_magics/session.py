@@ -358,10 +358,12 @@ class Session:
         from kfp_magics.backends.local import request_of  # noqa: PLC0415  (as above)
         from kfp_magics.runs import actions  # noqa: PLC0415  (as above)
 
-        run = self.find(text)
+        run, options = self.find(text), options or RunOptions()
+        if options.build is not None:
+            raise ArgumentError("A clone runs the images of the run that it repeats.", "Leave --build out.")
         pipeline = irs.parse(request_of(self.settings, run).ir)
         values = words_.typed(words_.split_words(given), irs.parameters(pipeline), f"pipeline {irs.name(pipeline)!r}")
-        chosen = {key: value for key, value in asdict(options or RunOptions()).items() if key != "experiment"}
+        chosen = {key: value for key, value in asdict(options).items() if key != "build"}
         again = actions.Again(arguments=values, **chosen)
         return actions.clone(self.settings, self.backends, run, again)
 

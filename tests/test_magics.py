@@ -132,7 +132,10 @@ def test_what_differs_between_two_runs(calc: Run) -> None:
     assert "+BASE = 11" in text
     clone = calc("%kfp_clone -2 --wait n=6")
     assert clone.run.parameters == {"n": 6}
-    assert calc("%kfp_clone n=7 --wait").run.parameters == {"n": 7}  # of the newest
+    named = calc("%kfp_clone n=7 --wait --experiment e --name again")  # of the newest
+    assert (named.run.parameters, named.run.experiment, named.run.name) == ({"n": 7}, "e", "again")
+    with pytest.raises(ArgumentError, match="the images of the run that it repeats"):
+        calc("%kfp_clone --build")
     assert clone.run.task("make").outputs == {"Output": 16}
 
 

@@ -26,6 +26,7 @@ class Again:
         arguments: Parameter → value; those that are not named stay as they were.
         backend: Where; as before when empty.
         name: Display name; made anew when empty.
+        experiment: KFP experiment; as before when empty.
         cache: False runs every task anew.
         executor: On this machine, ``process`` or ``container``; as before when empty.
         started_by: Who starts it.
@@ -34,6 +35,7 @@ class Again:
     arguments: Mapping[str, Json] = field(default_factory=dict)
     backend: str = ""
     name: str = ""
+    experiment: str = ""
     cache: bool = True
     executor: str = ""
     started_by: str = "notebook"
@@ -60,6 +62,7 @@ def clone(settings: Settings, backends: Mapping[str, Backend], run: Run, again: 
     options = replace(
         request.options,
         name=again.name,
+        experiment=again.experiment or request.options.experiment,
         cache=again.cache,
         executor=again.executor or request.options.executor,
         started_by=again.started_by,
