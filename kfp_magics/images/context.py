@@ -122,7 +122,9 @@ def _folder_content(component: Component, *, as_it_is: bool) -> Content:
     folder = read_folder(component.context)
     own = folder.first(CLOUDBUILD)
     if folder.first(DOCKERFILES) or (own and as_it_is):
-        return Content(folder=folder, secrets=folder.secrets)
+        rules = f", by the rules of {folder.rules}" if folder.rules else ""
+        remark = f"{len(folder.entries)} files of the folder, {folder.size / 1e6:.1f} MB{rules}."
+        return Content(folder=folder, secrets=folder.secrets, remarks=(remark,))
     words = entrypoint_of_folder(component)
     files = _read_sources(folder)
     text = files.pop("src/requirements.txt", b"").decode("utf-8", "replace")

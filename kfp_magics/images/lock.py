@@ -140,6 +140,8 @@ def _refusal(output: str, wanted: Sequence[str]) -> RequirementsError:
     why = " ".join(line for line in said if not line.startswith(("No solution found", "hint:", "warning:")))[:800]
     if any(word in output.lower() for word in _NETWORK):
         hint = "Check the network and the index; with the setting offline only what uv has cached is taken."
+    elif "Python" in why:
+        hint = "Take a base image with another Python (--base-image python:3.12-slim), or other versions (--packages)."
     else:
         asked = ", ".join(wanted)[:200]
         hint = f"Change what the step requires ({asked}): --packages names it, --no-infer infers nothing."

@@ -333,6 +333,9 @@ class Store:
             with self._guard:
                 connection = database.connect(self.path, self._patience)
                 one = self._local.opened = _Opened(connection, _identity(self.path))
+                for other in self._opened:
+                    if not other.thread.is_alive():  # a kernel's life sees many threads come and go
+                        other.close()
                 self._opened = [other for other in self._opened if not other.closed] + [one]
         return one
 
@@ -344,6 +347,7 @@ class _Opened:
     connection: sqlite3.Connection
     file: tuple[int, int] | None
     use: threading.RLock = field(default_factory=threading.RLock)
+    thread: threading.Thread = field(default_factory=threading.current_thread)
     closed: bool = False
 
     def close(self) -> None:

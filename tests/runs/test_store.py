@@ -297,3 +297,13 @@ def test_images_are_remembered_newest_first(tmp_path: Path) -> None:
     assert (store.image("r/train", "c-1"), store.image("r/train"), store.image("r/other")) == (one, two, None)
     store.remember_image(one)
     assert store.image("r/train") == one
+
+
+def test_connections_of_threads_that_ended_are_closed(tmp_path: Path) -> None:
+    store = Store(tmp_path / "runs.sqlite")
+    for _ in range(20):
+        thread = threading.Thread(target=store.change)
+        thread.start()
+        thread.join()
+    assert store.change() == 0
+    assert len(store._opened) == 1
