@@ -40,7 +40,7 @@ _SERIOUS = """async where => {
 class Lab:
     """A JupyterLab of its own: address, token, the folder it serves; it can stop and start again."""
 
-    def __init__(self, home: Path, theme: str) -> None:
+    def __init__(self, home: Path, theme: str, settings: dict[str, object]) -> None:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
@@ -65,7 +65,9 @@ class Lab:
         ]
         for part in ("work", "config", "data", "settings"):
             (home / part).mkdir()
-        (home / "settings" / "overrides.json").write_text(json.dumps(_overrides(theme)))
+        (home / "settings" / "overrides.json").write_text(
+            json.dumps(_overrides(theme) | {"kfp-magics:plugin": settings})
+        )
 
     def start(self) -> None:
         with self._log.open("ab") as log:
@@ -113,8 +115,9 @@ def accessible(page: Page, *where: str) -> None:
 
 
 @contextmanager
-def serve(folder: Path, theme: str) -> Iterator[Lab]:
-    lab = Lab(folder, theme)
+def serve(folder: Path, theme: str = "JupyterLab Light", **settings: object) -> Iterator[Lab]:
+    """Starts a JupyterLab, with settings of the panel."""
+    lab = Lab(folder, theme, settings)
     lab.start()
     try:
         yield lab

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import time
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 from playwright.sync_api import Browser, Locator, Page, expect
 
+import kfp_magics
 from kfp_magics.model import Artifact, Failure, Run, State, Task
 from kfp_magics.runs.store import Store
 
@@ -137,7 +139,7 @@ def test_a_failed_step_is_found_mended_and_compared(browser: Browser, tmp_path: 
 
 
 def test_everything_is_reached_with_the_keyboard(browser: Browser, tmp_path: Path) -> None:
-    with serve(tmp_path, "JupyterLab Light") as lab:
+    with serve(tmp_path) as lab:
         store = Store(tmp_path / "home" / "runs.sqlite")
         for number in range(300):
             store.save(ended(f"run-{number:03d}", number))
@@ -183,7 +185,7 @@ def test_everything_is_reached_with_the_keyboard(browser: Browser, tmp_path: Pat
 
 
 def test_what_comes_from_runs_stays_text(browser: Browser, tmp_path: Path) -> None:
-    with serve(tmp_path, "JupyterLab Light") as lab:
+    with serve(tmp_path) as lab:
         store = Store(tmp_path / "home" / "runs.sqlite")
         store.save(hostile())
         log = tmp_path / "home" / "runs" / "hostile" / "tasks" / "step" / "attempt-1" / "log.txt"
@@ -208,7 +210,7 @@ def test_what_comes_from_runs_stays_text(browser: Browser, tmp_path: Path) -> No
 
 
 def test_reload_two_tabs_and_a_server_that_goes_and_comes_back(browser: Browser, tmp_path: Path) -> None:
-    with serve(tmp_path, "JupyterLab Light") as lab:
+    with serve(tmp_path) as lab:
         store = Store(tmp_path / "home" / "runs.sqlite")
         store.save(going(State.RUNNING))
         page = lab.open_launcher(browser)
@@ -236,6 +238,65 @@ def test_reload_two_tabs_and_a_server_that_goes_and_comes_back(browser: Browser,
         expect(rows(page)).to_have_count(0, timeout=20_000)
         page.close()
         other.close()
+
+
+def test_the_notebook_s_buttons_write_visible_cells(browser: Browser, tmp_path: Path) -> None:
+    with serve(tmp_path, notifyAfter=0) as lab:
+        step = "def double(number: int) -> int:\n    return 2 * number"
+        pipeline = "%%kfp_pipeline\ndef twice(number: int = 2):\n    double(number=number)"
+        write_notebook(lab, "buttons.ipynb", ("%load_ext kfp_magics", step, pipeline))
+        page = lab.open(browser, "buttons.ipynb")
+        cell = page.locator(".jp-Notebook .jp-Cell", has_text="def double")
+        cell.locator(".cm-content").click(button="right")
+        page.locator(".lm-Menu-item", has_text="Make This Cell a Pipeline Step").click()
+        expect(cell.locator(".cm-line").first).to_have_text("%%kfp_component")
+        execute(page, "notebook:run-all-cells")
+        expect(page.locator(".jp-OutputArea-output", has_text="twice")).to_be_visible(timeout=60_000)
+        page.locator(".jp-NotebookPanel-toolbar [data-command='kfp-magics:run-pipeline']").click()
+        expect(page.locator(".jp-Notebook .jp-Cell").nth(3).locator(".cm-content")).to_have_text("%kfp_run twice")
+        # Its end is told, and the form starts it again with another number.
+        told = page.locator(".Toastify__toast", has_text="succeeded")
+        expect(told).to_be_visible(timeout=60_000)
+        told.get_by_text("Open").click()
+        expect(document(page).locator(".kfpm-pane")).to_contain_text("number", timeout=20_000)
+        document(page).get_by_role("button", name="Run again…").click()
+        number = page.locator(".kfpm-form").get_by_label("number")
+        number.fill("two")
+        page.locator(".jp-Dialog").get_by_role("button", name="Run", exact=True).click()
+        expect(page.locator(".kfpm-problem")).to_have_text("This is no whole number.")
+        accessible(page, ".kfpm-form")
+        number.fill("21")
+        page.locator(".jp-Dialog").get_by_role("button", name="Run", exact=True).click()
+        expect(document(page).locator(".kfpm-box[title='double'][data-state='succeeded']")).to_be_visible(
+            timeout=30_000
+        )
+        document(page).locator(".kfpm-box[title='double']").click()
+        expect(document(page).locator(".kfpm-values", has_text="Outputs")).to_contain_text("42")
+        page.close()
+
+
+def test_a_panel_that_is_hidden_asks_for_nothing_and_little_is_loaded_with_it(browser: Browser, tmp_path: Path) -> None:
+    with serve(tmp_path, pollInterval=2) as lab:
+        Store(tmp_path / "home" / "runs.sqlite").save(ended("one", 1))
+        page = lab.open_launcher(browser)
+        execute(page, "kfp-magics:open-panel")
+        expect(rows(page)).to_have_count(1)
+        scripts = page.evaluate("performance.getEntriesByType('resource').map(one => one.name)")
+        built = Path(kfp_magics.__file__).parent / "_labextension" / "static"
+        names = {one.split("/")[-1].split("?")[0] for one in scripts if "/extensions/kfp-magics/" in one}
+        sizes = [len(gzip.compress((built / name).read_bytes())) for name in names]
+        assert names
+        assert sum(sizes) < 150_000
+        with page.expect_request("**/kfp-magics/api/runs?*", timeout=10_000):
+            pass  # shown, it looks again every two seconds
+        execute(page, "filebrowser:activate")
+        expect(page.locator(".kfpm-panel")).to_be_hidden()
+        page.wait_for_timeout(500)
+        asked: list[str] = []
+        page.on("request", lambda request: asked.append(request.url) if "/kfp-magics/" in request.url else None)
+        page.wait_for_timeout(5000)
+        assert asked == []
+        page.close()
 
 
 def ended(name: str, number: int) -> Run:

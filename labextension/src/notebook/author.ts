@@ -1,6 +1,7 @@
 /** What the notebook's buttons do: they write visible cells and run those, and nothing else. */
 
 import { InputDialog, Notification } from '@jupyterlab/apputils';
+import type { Cell } from '@jupyterlab/cells';
 import { NotebookActions, type NotebookPanel } from '@jupyterlab/notebook';
 
 import { t } from '../view/i18n';
@@ -14,23 +15,23 @@ export function usesMagics(panel: NotebookPanel): boolean {
 }
 
 /** Whether a cell can become a step. */
-export function canBecomeStep(panel: NotebookPanel): boolean {
-  const source = panel.content.activeCell?.model.sharedModel.getSource() ?? '';
-  return panel.content.activeCell?.model.type === 'code' && source.trim() !== '' && !source.trimStart().startsWith('%%');
+export function canBecomeStep(cell: Cell | null | undefined): boolean {
+  const source = cell?.model.type === 'code' ? cell.model.sharedModel.getSource() : '';
+  return source.trim() !== '' && !source.trimStart().startsWith('%%');
 }
 
 /** Puts the magic's line on top of a cell; a cell that defines no function gets a name to change. */
-export function makeStep(panel: NotebookPanel): void {
-  const cell = panel.content.activeCell;
-  if (cell === null || !canBecomeStep(panel)) {
+export function makeStep(panel: NotebookPanel, cell: Cell): void {
+  if (!canBecomeStep(cell)) {
     return;
   }
   const source = cell.model.sharedModel.getSource();
-  const name = /^(async )?def \w+/m.test(source) ? '' : ' my_step';
-  cell.model.sharedModel.setSource(`%%kfp_component${name}\n${source}`);
+  const line = /^(async )?def \w+/m.test(source) ? '%%kfp_component' : '%%kfp_component my_step';
+  cell.model.sharedModel.setSource(`${line}\n${source}`);
+  panel.content.activeCellIndex = panel.content.widgets.indexOf(cell);
   panel.content.mode = 'edit';
-  const start = { line: 0, column: '%%kfp_component '.length };
-  cell.editor?.setSelection(name === '' ? { start: { line: 0, column: 15 }, end: { line: 0, column: 15 } } : { start, end: { ...start, column: start.column + 7 } });
+  const start = { line: 0, column: '%%kfp_component'.length + (line.endsWith('my_step') ? 1 : 0) };
+  cell.editor?.setSelection({ start, end: { line: 0, column: line.length } });
   cell.editor?.focus();
 }
 

@@ -7,6 +7,7 @@ import type { NotebookPanel } from '@jupyterlab/notebook';
 import type { Badge, RunEvent } from '../api/types';
 import type { Listener } from '../model/feed';
 import { Commands, type IPipelines } from '../tokens';
+import { isFinal } from '../view/types';
 import { makeBadge } from './badge';
 import { usesMagics } from './author';
 
@@ -33,8 +34,13 @@ export class NotebookBadges implements Listener, IDisposable {
     this.soon('read');
   }
 
-  /** Only notebooks in sight that use the magics are asked about. */
+  /** Asked again and again only while a step runs: news of others come by themselves. */
   get isWatched(): boolean {
+    const states = this.badges.flatMap(({ run, image }) => [run?.state, image?.state]);
+    return this.isShown && states.some(state => state !== undefined && !isFinal(state));
+  }
+
+  private get isShown(): boolean {
     return this.panel.isVisible && this.usedMagics && this.pipelines.settings.values.badges;
   }
 
@@ -73,7 +79,7 @@ export class NotebookBadges implements Listener, IDisposable {
       this.look();
       if (what === 'draw') {
         this.draw();
-      } else if (this.isWatched) {
+      } else if (this.isShown) {
         void this.refresh().catch(() => undefined); // the next look tells
       }
     }, SOON);

@@ -3,6 +3,7 @@
 import { ILayoutRestorer, type JupyterFrontEnd, type JupyterFrontEndPlugin } from '@jupyterlab/application';
 import { ICommandPalette, InputDialog, MainAreaWidget, WidgetTracker } from '@jupyterlab/apputils';
 import { IRenderMimeRegistry } from '@jupyterlab/rendermime';
+import type { ReadonlyPartialJSONObject } from '@lumino/coreutils';
 import type { Widget } from '@lumino/widgets';
 
 import { reporting } from '../actions';
@@ -30,30 +31,33 @@ export const documents: JupyterFrontEndPlugin<void> = {
     const comparisons = new WidgetTracker<MainAreaWidget<CompareDocument>>({ namespace: 'kfp-magics-comparisons' });
     const show = <T extends Widget>(tracker: WidgetTracker<MainAreaWidget<T>>, widget: MainAreaWidget<T>): void => {
       widget.title.icon = pipelineIcon;
+      widget.toolbar.hide();
       // Beside the notebook that is being worked on, and where runs are open already.
       const beside = [runs, comparisons].map(one => one.currentWidget).find(one => one?.isAttached === true);
       app.shell.add(widget, 'main', beside ? { mode: 'tab-after', ref: beside.id } : { mode: 'split-right' });
       void tracker.add(widget);
       app.shell.activateById(widget.id);
     };
-    app.commands.addCommand(Commands.openRun, {
-      label: t('Open'),
-      execute: async args => {
-        const id = typeof args['id'] === 'string' ? args['id'] : (underMenu(app) ?? (await askForRun(pipelines)));
-        if (id === undefined || id === '') {
-          return;
-        }
-        const known = runs.find(one => one.content.runId === id);
-        const opened = known ?? openRun(app, pipelines, rendermime, id);
-        if (known === undefined) {
-          show(runs, opened);
-        } else {
-          app.shell.activateById(known.id);
-        }
-        if (typeof args['task'] === 'string') {
-          opened.content.select(args['task']);
-        }
+    const open = async (args: ReadonlyPartialJSONObject): Promise<void> => {
+      const pointed = args['isPalette'] === true ? undefined : underMenu(app);
+      const id = typeof args['id'] === 'string' ? args['id'] : (pointed ?? (await askForRun(pipelines)));
+      if (id === undefined || id === '') {
+        return;
       }
+      const known = runs.find(one => one.content.runId === id);
+      const opened = known ?? openRun(app, pipelines, rendermime, id);
+      if (known === undefined) {
+        show(runs, opened);
+      } else {
+        app.shell.activateById(known.id);
+      }
+      if (typeof args['task'] === 'string') {
+        opened.content.select(args['task']);
+      }
+    };
+    app.commands.addCommand(Commands.openRun, {
+      label: args => (args['isPalette'] === true ? t('Open a run…') : t('Open')),
+      execute: args => reporting(() => open(args))
     });
     app.commands.addCommand(Commands.compare, {
       label: t('Compare'),
@@ -71,7 +75,7 @@ export const documents: JupyterFrontEndPlugin<void> = {
       icon: pipelineIcon,
       execute: args => reporting(() => runFile(app, pipelines, args['path']))
     });
-    palette?.addItem({ command: Commands.openRun, category: t('Pipelines') });
+    palette?.addItem({ command: Commands.openRun, category: t('Pipelines'), args: { isPalette: true } });
     void restorer?.restore(runs, {
       command: Commands.openRun,
       args: widget => ({ id: widget.content.runId }),

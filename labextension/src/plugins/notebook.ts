@@ -2,8 +2,10 @@
 
 import type { JupyterFrontEnd, JupyterFrontEndPlugin } from '@jupyterlab/application';
 import { ICommandPalette } from '@jupyterlab/apputils';
+import type { Cell } from '@jupyterlab/cells';
 import { INotebookTracker, type NotebookPanel } from '@jupyterlab/notebook';
 import { buildIcon } from '@jupyterlab/ui-components';
+import type { ReadonlyPartialJSONObject } from '@lumino/coreutils';
 
 import { pipelineIcon } from '../icons';
 import { build, canBecomeStep, makeStep, runPipeline, usesMagics } from '../notebook/author';
@@ -21,7 +23,7 @@ export const notebook: JupyterFrontEndPlugin<void> = {
   activate: (app: JupyterFrontEnd, pipelines: IPipelines, tracker: INotebookTracker, palette: ICommandPalette | null) => {
     tracker.widgetAdded.connect((_, panel) => void new NotebookBadges(panel, pipelines, app.commands));
     const isFitting = (): boolean => tracker.currentWidget !== null && usesMagics(tracker.currentWidget);
-    const add = (id: string, label: string, caption: string, act: (panel: NotebookPanel) => unknown, options = {}): void => {
+    const add = (id: string, label: string, caption: string, act: (panel: NotebookPanel) => Promise<void>, options = {}): void => {
       app.commands.addCommand(id, {
         label,
         caption,
@@ -38,9 +40,24 @@ export const notebook: JupyterFrontEndPlugin<void> = {
     add(Commands.runPipeline, t('Run pipeline'), t('Run the pipeline of this notebook'), runPipeline, running);
     const building = { icon: buildIcon, isVisible: isFitting };
     add(Commands.build, t('Build images'), t('Build images of the steps that have changed'), build, building);
-    add(Commands.makeStep, t('Make This Cell a Pipeline Step'), t('Puts %%kfp_component on top of the cell'), makeStep, {
-      isEnabled: () => tracker.currentWidget !== null && canBecomeStep(tracker.currentWidget)
+    // The cell under the menu is not yet the active one when the menu asks.
+    const meant = ({ pointed }: ReadonlyPartialJSONObject): Cell | null | undefined => {
+      const panel = tracker.currentWidget;
+      const node = pointed === true ? app.contextMenuHitTest(one => one.classList.contains('jp-CodeCell')) : undefined;
+      return node === undefined ? panel?.content.activeCell : panel?.content.widgets.find(cell => cell.node === node);
+    };
+    app.commands.addCommand(Commands.makeStep, {
+      label: t('Make This Cell a Pipeline Step'),
+      caption: t('Puts %%kfp_component on top of the cell'),
+      isEnabled: args => canBecomeStep(meant(args)),
+      execute: args => {
+        const [panel, cell] = [tracker.currentWidget, meant(args)];
+        if (panel !== null && cell !== null && cell !== undefined) {
+          makeStep(panel, cell);
+        }
+      }
     });
+    palette?.addItem({ command: Commands.makeStep, category: t('Pipelines') });
     app.commands.addCommand(Commands.showCell, {
       label: t('Show the cell of a step'),
       isVisible: () => false,
