@@ -10,6 +10,8 @@ _HEREDOC = re.compile(r"<<-?(?P<quote>[\"']?)(?P<word>[A-Za-z_]\w*)(?P=quote)")
 _FROM = re.compile(r"^FROM\s+(?:--\S+\s+)*(?P<image>\S+)(?:\s+AS\s+(?P<name>\S+))?\s*$", re.IGNORECASE)
 _COPIED = re.compile(r"^COPY\s+.*--from=(?P<image>\S+)", re.IGNORECASE)
 
+_COMPARED = 40  # characters of an instruction that tell it from others
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Instruction:
@@ -82,10 +84,11 @@ def line_of(text: str, step: str) -> Instruction | None:
     wanted = " ".join(step.split())
     known = instructions(text)
     same = [one for one in known if one.text == wanted]
-    alike = [one for one in known if _head(one.text) == _head(wanted)]
+    alike = [one for one in known if _begin_alike(one.text, wanted)]
     return next(iter(reversed(same or alike)), None)
 
 
-def _head(text: str) -> tuple[str, str]:
-    word, _, rest = text.partition(" ")
-    return word.upper(), rest.replace(" ", "")[:40]
+def _begin_alike(a: str, b: str) -> bool:
+    (word_a, _, rest_a), (word_b, _, rest_b) = a.partition(" "), b.partition(" ")
+    heads = [rest.replace(" ", "")[:_COMPARED] for rest in (rest_a, rest_b)]
+    return word_a.upper() == word_b.upper() and (heads[0].startswith(heads[1]) or heads[1].startswith(heads[0]))

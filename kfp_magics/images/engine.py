@@ -84,7 +84,6 @@ class EngineBuilder:
             image = _build(work, Path(scratch, "image"))
             log.step("pushing", _BUILT)
             digest = self._push(work, image, Path(scratch, "digest"))
-        log.fact("did", "everything")
         return ImageRef(repository=f"{self._destination}/{spec.name}", digest=digest, tag=spec.tag)
 
     def _push(self, work: _Work, image: str, file: Path) -> str:

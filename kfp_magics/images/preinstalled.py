@@ -51,9 +51,9 @@ def preinstall(spec: ImageSpec, folder: Path, dockerfile: str, log: Log) -> None
             if "has no wheel" not in error.message:
                 raise
             log.write(f"{error.message}\npip installs the requirements in the image.\n")
-            shutil.rmtree(folder / _PLACE, ignore_errors=True)
             return
-    log.write(f"{len(spec.requirements)} requirements installed by uv\n")
+    log.check()
+    log.write(f"uv installed {', '.join(line.partition(' ')[0] for line in spec.requirements)}\n")
     path.write_text(text.replace(INSTALL, f"COPY {_PLACE} {SITE}\n"), encoding="utf-8")
 
 
