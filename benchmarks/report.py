@@ -38,7 +38,8 @@ def table(rows: Sequence[Row]) -> str:
 
 def section_text(title: str, about: str, rows: Sequence[Row], rounds: int) -> str:
     """Writes a whole section."""
-    return f"## {title}\n\n{about.strip()}\n\n{machine()} · medians of {rounds} rounds\n\n{table(rows)}\n"
+    measured = f"{machine()} · medians of {rounds} rounds, of at most 3 for what takes long"
+    return f"## {title}\n\n{about.strip()}\n\n{measured}\n\n{table(rows)}\n"
 
 
 def replaced(text: str, name: str, section: str) -> str:
