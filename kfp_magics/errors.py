@@ -10,6 +10,9 @@
     ├── RequirementsError   the environment that a step needs cannot be made
     ├── EngineError         a container engine is not here, or does not work
     ├── BackendError        a backend cannot do what was asked
+    │   ├── LoginError          a server does not know who asks, or does not let them
+    │   └── UnavailableError    a server cannot be reached, or fails again and again
+    │       └── UncertainError  nobody knows whether it has done what was asked
     ├── BuildError          an image cannot be built or stored
     │   ├── BuildCancelledError  somebody asked for the end of the build
     │   └── RegistryError   a registry refuses, or does not answer
@@ -79,6 +82,18 @@ class EngineError(KfpMagicsError):
 
 class BackendError(KfpMagicsError):
     """A backend cannot do what was asked of it."""
+
+
+class LoginError(BackendError):
+    """A server does not know who asks, or does not let them do it."""
+
+
+class UnavailableError(BackendError):
+    """A server cannot be reached, or fails again and again."""
+
+
+class UncertainError(UnavailableError):
+    """The answer got lost: nobody knows whether a server has done what was asked."""
 
 
 class BuildError(KfpMagicsError):

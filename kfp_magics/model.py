@@ -350,6 +350,8 @@ class Run:
         experiment: KFP experiment, or empty.
         notebook: Path of the notebook that started it, or empty.
         started_by: ``notebook``, ``panel``, ``cli``, ``schedule`` or ``trigger: …``.
+        stale: Since when its backend has not told where it stands, in seconds since the epoch; None while it does.
+        stale_reason: Why, or empty.
     """
 
     id: str
@@ -371,6 +373,8 @@ class Run:
     experiment: str = ""
     notebook: str = ""
     started_by: str = "notebook"
+    stale: float | None = None
+    stale_reason: str = ""
 
     def task(self, task_id: str) -> Task | None:
         """Finds a task by its id."""

@@ -34,6 +34,15 @@ class Settings(HasTraits):
 
     home = Unicode(help="Folder of runs, environments and cached results.").tag(config=True)
     backend = Unicode("local", help="Where runs go unless --backend says otherwise.").tag(config=True)
+    connection = Unicode(
+        "", help="Which server runs go to: a name that %kfp_connect made known; the one used last when empty."
+    ).tag(config=True)
+    server_timeout = Float(30.0, min=0.1, help="Seconds that one answer of a pipeline server may take.").tag(
+        config=True
+    )
+    server_patience = Float(
+        60.0, min=0.0, help="Seconds for which what a pipeline server fails to answer is tried again."
+    ).tag(config=True)
     base_image = Unicode("python:3.11-slim", help="Image of steps that name none.").tag(config=True)
     parallelism = Int(help="Tasks that run at once on this machine.").tag(config=True)
     task_start = Enum(

@@ -43,6 +43,7 @@ class SubmitOptions:
         sources: Component name → the cell it came from.
         input_artifacts: Pipeline input artifact → path on this machine (a single step tried on live objects).
         executor: What carries out the tasks on this machine: ``process`` or ``container``; the setting when empty.
+        target: Name of the connection, for backends that are elsewhere; the one used last when empty.
     """
 
     name: str = ""
@@ -54,6 +55,7 @@ class SubmitOptions:
     sources: Mapping[str, StepSource] = field(default_factory=dict)
     input_artifacts: Mapping[str, Path] = field(default_factory=dict)
     executor: str = ""
+    target: str = ""
 
 
 @runtime_checkable
@@ -96,6 +98,23 @@ class Backend(Protocol):
         Raises:
             NotFoundError: The task has no such artifact, or its content is gone.
         """
+
+
+@runtime_checkable
+class KeepsRuns(Protocol):
+    """A backend whose servers keep runs themselves, whoever started them."""
+
+    def archive(self, run: Run, *, archived: bool) -> None:
+        """Takes a run out of the server's usual list, or puts it back."""
+
+    def delete(self, run: Run) -> None:
+        """Removes a run that has ended from its server; one that is gone is no mistake."""
+
+    def find(self, run_id: str) -> Run | None:
+        """Looks for a run that this machine does not know on all servers that it does."""
+
+    def recent(self, target: str = "", *, limit: int = 50, search: str = "") -> list[Run]:
+        """Lists the runs of a server without their tasks, newest first, whoever started them."""
 
 
 @runtime_checkable

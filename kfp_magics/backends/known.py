@@ -19,7 +19,13 @@ def _local(settings: Settings, store: Store) -> Backend:
     return LocalBackend(settings, store)
 
 
-_MAKERS: dict[str, Callable[[Settings, Store], Backend]] = {"local": _local}
+def _kfp(settings: Settings, store: Store) -> Backend:
+    from kfp_magics.backends.kfp import KfpBackend  # noqa: PLC0415  (imports KFP's client)
+
+    return KfpBackend(settings, store)
+
+
+_MAKERS: dict[str, Callable[[Settings, Store], Backend]] = {"local": _local, "kfp": _kfp}
 
 
 class Backends(Mapping[str, "Backend"]):

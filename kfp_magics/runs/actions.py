@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from kfp_magics.backends.base import KeepsFiles
+from kfp_magics.backends.base import KeepsFiles, KeepsRuns
 from kfp_magics.backends.local import request_of
 from kfp_magics.errors import BackendError
 
@@ -88,4 +88,21 @@ def delete(store: Store, backends: Mapping[str, Backend], run_id: str) -> None:
         backend = backends[run.backend]
         if isinstance(backend, KeepsFiles):
             backend.forget(run)
+        if isinstance(backend, KeepsRuns):
+            backend.delete(run)
     store.delete(run_id)
+
+
+def archive(store: Store, backends: Mapping[str, Backend], run_id: str, *, archived: bool = True) -> None:
+    """Takes a run out of the usual list, or puts it back; on its server as well, where there is one.
+
+    Raises:
+        NotFoundError: There is none.
+        BackendError: Its server does not do it; nothing was changed.
+    """
+    run = store.get(run_id)
+    if run.backend in backends:
+        backend = backends[run.backend]
+        if isinstance(backend, KeepsRuns):
+            backend.archive(run, archived=archived)
+    store.archive(run_id, archived=archived)

@@ -192,7 +192,9 @@ class ArchiveHandler(Handler):
     @operation("archiveRun", "write")
     async def post(self, asked: dict[str, Json], run_id: str) -> None:
         """Takes a run out of the usual list, or puts it back."""
-        await self.service.call(self.service.store.archive, run_id, archived=asked.get("archived", True))
+        service = self.service
+        archived = asked.get("archived", True)
+        await service.call(actions.archive, service.store, service.backends, run_id, archived=archived)
         await _row(self, run_id, 200)
 
 

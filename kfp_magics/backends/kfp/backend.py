@@ -1,0 +1,322 @@
+"""A Kubeflow Pipelines server as a backend: one object for all servers that are known."""
+
+from __future__ import annotations
+
+import io
+import threading
+import time
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, BinaryIO
+
+from kfp_magics import ir as irs
+from kfp_magics.backends.connections import Connection, Connections
+from kfp_magics.backends.kfp import runs as forms
+from kfp_magics.backends.kfp import submission
+from kfp_magics.backends.kfp.looks import Look, Looks
+from kfp_magics.backends.kfp.service import Service
+from kfp_magics.backends.local import request as requests
+from kfp_magics.backends.local.checks import check_arguments
+from kfp_magics.errors import BackendError, NotFoundError, UnavailableError, UncertainError
+from kfp_magics.model import Failure, Run, State, Task
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from kfp_magics.backends.base import SubmitOptions
+    from kfp_magics.ir import IR
+    from kfp_magics.model import Json
+    from kfp_magics.runs.store import Store
+    from kfp_magics.settings import Settings
+
+_STALE_AFTER = 10.0  # seconds without an answer after which a view says so
+_FOLLOW = 2.0  # seconds between two looks at a log
+_SETTLING = 60.0  # seconds for which a server may still show how the attempt before a retry ended
+_KEPT = 500  # compiled pipelines of runs that are kept in memory
+
+
+class KfpBackend:
+    """Runs compiled pipelines on Kubeflow Pipelines.
+
+    Args:
+        settings: Where things are kept, and how patient one is.
+        store: Where runs are remembered.
+    """
+
+    name = "kfp"
+
+    def __init__(self, settings: Settings, store: Store) -> None:
+        self._settings = settings
+        self._store = store
+        self.connections = Connections(settings.home_path)
+        self._services: dict[str, tuple[Service, Looks]] = {}
+        self._pipelines: dict[str, IR | None] = {}
+        self._seen: dict[str, tuple[object, forms.Seen]] = {}
+        self._guard = threading.Lock()
+
+    def service(self, target: str = "") -> Service:
+        """The server of a connection.
+
+        Args:
+            target: Its name; that of the settings, or the one used last, when empty.
+
+        Raises:
+            NotFoundError: No such connection is known.
+        """
+        return self._server(target)[0]
+
+    def _server(self, target: str) -> tuple[Service, Looks]:
+        connection = self.connections.get(self.name, target or self._settings.connection)
+        with self._guard:
+            made = self._services.get(connection.name)
+            if made is None or made[0].connection != connection:
+                service = self.service_of(connection)
+                made = service, Looks(service, partial(self._going_on, connection.name))
+                self._services[connection.name] = made
+            return made
+
+    def service_of(self, connection: Connection) -> Service:
+        """The server of a connection that need not be known."""
+        return Service(connection, timeout=self._settings.server_timeout, patience=self._settings.server_patience)
+
+    def _going_on(self, target: str) -> list[str]:
+        return [run.id for run in self._store.unfinished() if run.backend == self.name and run.target == target]
+
+    # Start
+
+    def submit(self, ir: str, arguments: Mapping[str, Json], options: SubmitOptions) -> Run:
+        """Starts a run once, and returns when the server has it; see `Backend.submit`."""
+        pipeline = irs.parse(ir)
+        if options.input_artifacts:
+            raise BackendError(
+                "Live objects of the notebook cannot be sent to a server.", "%kfp_try runs on this machine."
+            )
+        check_arguments(pipeline, arguments, options)
+        service = self.service(options.target)
+        now = time.time()
+        name = options.name or f"{irs.name(pipeline)} {time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(now))}"
+        body = forms.body_of(pipeline, arguments, options, service.connection, name=name, mark=submission.mark())
+        raw = submission.start_once(service, body, options.experiment, self._settings.server_patience)
+        known = Run(
+            id=str(raw["run_id"]),
+            name=name,
+            kind=options.kind,
+            pipeline=irs.name(pipeline),
+            backend=self.name,
+            target=service.connection.name,
+            tasks=irs.static_tasks(pipeline),
+            parameters=forms.parameters_of(pipeline, {"runtime_config": {"parameters": dict(arguments)}}),
+            created=now,
+            url=service.page_url(str(raw["run_id"])),
+            experiment=options.experiment or "Default",
+            notebook=options.notebook,
+            started_by=options.started_by,
+        )
+        request = requests.Request(
+            run_id=known.id,
+            ir=ir,
+            arguments=dict(arguments),
+            options=replace(options, target=known.target),
+            settings={},
+        )
+        requests.write(requests.folder_of(self._settings, known.id), request)
+        self._pipelines[known.id] = pipeline
+        return self._store.save(known)
+
+    # Look
+
+    def poll(self, run: Run) -> Run:
+        """Looks where a run stands; without an answer it stays as it was, and says since when; see `Backend.poll`."""
+        return self._look(run)
+
+    def _look(self, run: Run, *, now: bool = False) -> Run:
+        service, looks = self._server(run.target)
+        try:
+            look = looks.at(run.id, now=now)
+        except NotFoundError:
+            error = Failure(message=f"{service.host} has no such run any more: somebody deleted it.")
+            return replace(run, state=State.CANCELLED, finished=time.time(), error=error, stale=None, stale_reason="")
+        if look.trouble and time.time() - look.good > _STALE_AFTER:
+            return replace(run, stale=run.stale or look.good, stale_reason=look.trouble)
+        if look.raw is None:
+            return run
+        return self._read(service, look, run).run
+
+    def _read(self, service: Service, look: Look, run: Run) -> forms.Seen:
+        assert look.raw is not None
+        with self._guard:
+            raw, before = self._seen.get(run.id, (None, None))
+        if before is not None and raw is look.raw and before.run.attempt == run.attempt:
+            return before
+        found = forms.seen(look.raw, self._pipeline(service, look.raw, run), run)
+        if found.run.state.final and self._is_of_the_attempt_before(run, look.raw):
+            found = replace(found, run=run)
+        with self._guard:
+            self._seen[run.id] = look.raw, found
+            for old in list(self._seen)[:-_KEPT]:
+                del self._seen[old]
+        return found
+
+    def _pipeline(self, service: Service, raw: Mapping[str, Json], run: Run) -> IR | None:
+        """The compiled pipeline of a run: what was sent, what the server keeps, or the version that it names."""
+        if run.id not in self._pipelines:
+            spec = raw.get("pipeline_spec")
+            version = raw.get("pipeline_version_reference") or {}
+            if not spec and version.get("pipeline_version_id"):
+                spec = service.version_spec(version.get("pipeline_id", ""), version["pipeline_version_id"])
+            found = forms.ir_of(spec)
+            if found is None:
+                try:
+                    found = irs.parse(requests.read(requests.folder_of(self._settings, run.id)).ir)
+                except NotFoundError:
+                    found = None
+            self._pipelines[run.id] = found
+            for old in list(self._pipelines)[:-_KEPT]:
+                del self._pipelines[old]
+        return self._pipelines[run.id]
+
+    def recent(self, target: str = "", *, limit: int = 50, search: str = "") -> list[Run]:
+        """Lists the runs of a server, whoever started them; see `KeepsRuns.recent`."""
+        service = self.service(target)
+        found: list[Run] = []
+        token = ""
+        while len(found) < limit:
+            page = service.page_of_runs(token=token, size=limit - len(found), name=search)
+            found += [self._foreign(service, raw) for raw in page.get("runs", ())]
+            token = page.get("next_page_token", "")
+            if not token:
+                break
+        return found[:limit]
+
+    def _foreign(self, service: Service, raw: Mapping[str, Json]) -> Run:
+        info = (raw.get("pipeline_spec") or {}).get("pipelineInfo") or {}
+        known = Run(
+            id=str(raw.get("run_id", "")),
+            name="",
+            pipeline=str(info.get("name", "")),
+            backend=self.name,
+            target=service.connection.name,
+            url=service.page_url(str(raw.get("run_id", ""))),
+            started_by="schedule" if raw.get("recurring_run_id") else "somebody",
+        )
+        return replace(forms.seen(raw, None, known).run, pipeline=known.pipeline)
+
+    def find(self, run_id: str) -> Run | None:
+        """Looks for a run on all servers that are known; see `KeepsRuns.find`."""
+        for connection in reversed(self.connections.all().values()):
+            if connection.kind != self.name:
+                continue
+            service = self._server(connection.name)[0]
+            try:
+                raw = service.run(run_id)
+                experiment = service.experiment_name(str(raw.get("experiment_id", "")))
+            except (NotFoundError, BackendError):  # not there, or that server does not answer
+                continue
+            run = replace(self._foreign(service, raw), experiment=experiment)
+            return self._read(service, Look(raw=raw, good=time.time()), run).run
+        return None
+
+    def logs(self, run: Run, task: Task, *, follow: bool = False) -> Iterator[str]:
+        """Yields the log of a task, of its pod or from the archive; see `Backend.logs`."""
+        service = self.service(run.target)
+        read = 0
+        while True:
+            current = self._look(run) if follow else None
+            now = current.task(task.id) if current is not None else None
+            over = current is None or current.state.final or (now is not None and now.state.final)
+            try:
+                text = self._log(service, run, task)
+            except UnavailableError:
+                if not follow:
+                    raise
+                over, text = False, ""
+            if len(text) > read:
+                yield text[read:]
+                read = len(text)
+            if over:
+                return
+            time.sleep(_FOLLOW)
+
+    def _log(self, service: Service, run: Run, task: Task) -> str:
+        for pod in self._pods(run, task):
+            text = service.log(run.id, pod)
+            if text is not None:
+                return text
+        return ""
+
+    def _pods(self, run: Run, task: Task) -> list[str]:
+        service, looks = self._server(run.target)
+        look = looks.at(run.id)
+        if look.raw is None:
+            raise UnavailableError(look.trouble or f"{service.host} has not answered yet.")
+        return list(self._read(service, look, run).pods.get(task.id, ()))
+
+    def artifact(self, run: Run, task: Task, name: str) -> BinaryIO:
+        """Opens what an artifact holds, where the server gives it away; see `Backend.artifact`."""
+        service = self.service(run.target)
+        if name not in {one.name for one in task.artifacts}:
+            raise NotFoundError(f"The step {task.name!r} has no artifact {name!r}.", f"{run.url} shows what it has.")
+        for pod in self._pods(run, task):
+            try:
+                return io.BytesIO(service.artifact(run.id, pod, name))
+            except NotFoundError:
+                continue
+        raise NotFoundError(
+            f"{service.host} does not give the content of {name!r} of step {task.name!r} away.",
+            f"Its page has it: {run.url}",
+        )
+
+    # Act
+
+    def cancel(self, run: Run) -> None:
+        """Asks for the end of a run; see `Backend.cancel`."""
+        self.service(run.target).act("terminate", run.id)
+
+    def retry(self, run: Run) -> Run:
+        """Resumes a failed or cancelled run; see `Backend.retry`."""
+        current = self._look(run, now=True)
+        if current.state not in {State.FAILED, State.CANCELLED}:
+            raise BackendError(
+                f"The run {current.name!r} is {current.state}; only failed and cancelled runs resume.",
+                f"%kfp_clone {current.id} starts it anew.",
+            )
+        service, looks = self._server(run.target)
+        before = looks.at(run.id).raw or {}
+        self._remember_end(run, str(before.get("finished_at", "")))
+        try:
+            service.act("retry", run.id)
+        except UncertainError:
+            if self._look(run, now=True).state.final:
+                raise
+        tasks = tuple(task if task.state is State.SUCCEEDED else _again(task) for task in current.tasks)
+        resumed = replace(current, attempt=run.attempt + 1, state=State.PENDING, finished=None, error=None, tasks=tasks)
+        return self._store.save(resumed)
+
+    def _remember_end(self, run: Run, finished: str) -> None:
+        folder = requests.folder_of(self._settings, run.id)
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        (folder / "retried").write_text(finished, encoding="utf-8")
+
+    def _is_of_the_attempt_before(self, run: Run, raw: Mapping[str, Json]) -> bool:
+        """Whether the server still shows how the run ended before it was resumed."""
+        path = requests.folder_of(self._settings, run.id) / "retried"
+        try:
+            same = path.read_text(encoding="utf-8") == str(raw.get("finished_at", ""))
+            return run.attempt > 1 and same and time.time() - path.stat().st_mtime < _SETTLING
+        except OSError:
+            return False
+
+    def archive(self, run: Run, *, archived: bool) -> None:
+        """Takes a run out of the server's usual list, or puts it back; see `KeepsRuns.archive`."""
+        self.service(run.target).act("archive" if archived else "unarchive", run.id)
+
+    def delete(self, run: Run) -> None:
+        """Removes a run from its server; see `KeepsRuns.delete`."""
+        try:
+            self.service(run.target).act("delete", run.id)
+        except NotFoundError:  # it, or the connection to it, is gone
+            return
+
+
+def _again(task: Task) -> Task:
+    return replace(task, state=State.PENDING, started=None, finished=None, error=None, reason="", cached=False)

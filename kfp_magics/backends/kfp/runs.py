@@ -1,0 +1,137 @@
+"""The server's runs to ours and back."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from kfp_magics import ir as irs
+from kfp_magics.backends.kfp.nodes import Nodes
+from kfp_magics.backends.kfp.states import state
+from kfp_magics.backends.kfp.tasks import Reader, failure, seconds
+from kfp_magics.errors import DefinitionError
+from kfp_magics.model import MISSING, Failure, Run, State
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from kfp_magics.backends.base import SubmitOptions
+    from kfp_magics.backends.connections import Connection
+    from kfp_magics.ir import IR
+    from kfp_magics.model import Json
+
+MARK = "Started by kfp-magics"
+"""What the description of a run that we start begins with; what follows is written once in the world."""
+
+
+def body_of(
+    ir: IR, arguments: Mapping[str, Json], options: SubmitOptions, connection: Connection, *, name: str, mark: str
+) -> dict[str, Json]:
+    """What the server is asked to run, but for the experiment.
+
+    Args:
+        ir: The compiled pipeline.
+        arguments: Pipeline parameter → value.
+        options: Everything else.
+        connection: Where to.
+        name: Display name of the run.
+        mark: Its description.
+    """
+    config: dict[str, Json] = {"parameters": dict(arguments)}
+    if connection.pipeline_root:
+        config["pipeline_root"] = connection.pipeline_root
+    body: dict[str, Json] = {
+        "display_name": name,
+        "description": mark,
+        "pipeline_spec": pipeline_spec(ir, cache=options.cache),
+        "runtime_config": config,
+    }
+    if connection.service_account:
+        body["service_account"] = connection.service_account
+    return body
+
+
+def pipeline_spec(ir: IR, *, cache: bool = True) -> dict[str, Json]:
+    """The pipeline as the server takes it: alone, or with its platform part beside it."""
+    spec = json.loads(json.dumps(ir.spec))
+    if not cache:
+        for component in (spec["root"], *spec["components"].values()):
+            for task in component.get("dag", {}).get("tasks", {}).values():
+                task.setdefault("cachingOptions", {})["enableCache"] = False
+    return {"pipeline_spec": spec, "platform_spec": dict(ir.platform)} if ir.platform else spec
+
+
+def ir_of(spec: Json) -> IR | None:
+    """Reads the pipeline that the server keeps with a run; None when it has none, or one of version 1."""
+    if not isinstance(spec, dict) or not spec:
+        return None
+    parts = [spec.get("pipeline_spec", spec), *([spec["platform_spec"]] if spec.get("platform_spec") else ())]
+    try:
+        return irs.parse("\n---\n".join(json.dumps(one) for one in parts))
+    except DefinitionError:
+        return None
+
+
+def parameters_of(ir: IR | None, raw: Mapping[str, Json]) -> dict[str, Json]:
+    """What a run was given, defaults included."""
+    given = (raw.get("runtime_config") or {}).get("parameters") or {}
+    ports = irs.parameters(ir) if ir is not None else ()
+    defaults = {port.name: port.default for port in ports if port.is_parameter and port.default is not MISSING}
+    return {**defaults, **given}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Seen:
+    """A run as the server shows it.
+
+    Attributes:
+        run: The run.
+        pods: Step → the names that the pod of its code may have.
+    """
+
+    run: Run
+    pods: Mapping[str, list[str]]
+
+
+def seen(raw: Mapping[str, Json], ir: IR | None, known: Run) -> Seen:
+    """Reads what the server says of a run.
+
+    Args:
+        raw: The server's answer.
+        ir: Its compiled pipeline, as far as known.
+        known: What is known of it here, which the server does not tell: who started it, and where.
+    """
+    now = state(raw.get("state"))
+    details = (raw.get("run_details") or {}).get("task_details") or []
+    nodes = Nodes(details)
+    values = parameters_of(ir, raw) or dict(known.parameters)
+    told = Reader(ir, nodes, now if now.final else None).read(values) if ir is not None else None
+    begun = [found for one in details if (found := seconds(one.get("start_time")))]
+    created = seconds(raw.get("created_at")) or known.created or time.time()
+    finished = seconds(raw.get("finished_at")) if now.final else None
+    run = replace(
+        known,
+        id=str(raw.get("run_id") or known.id),
+        name=str(raw.get("display_name") or known.name),
+        pipeline=irs.name(ir) if ir is not None else known.pipeline,
+        state=now,
+        tasks=told.tasks if told is not None else known.tasks,
+        parameters=values,
+        created=created,
+        started=min(begun) if begun else (created if now is not State.PENDING else None),
+        finished=finished,
+        error=_error(raw, now),
+        stale=None,
+        stale_reason="",
+    )
+    return Seen(run=run, pods=told.pods if told is not None else {})
+
+
+def _error(raw: Mapping[str, Json], now: State) -> Failure | None:
+    if now is not State.FAILED:
+        return None
+    history = raw.get("state_history") or ()
+    past = next((found for one in reversed(history) if (found := failure(one.get("error")))), None)
+    return failure(raw.get("error")) or past
