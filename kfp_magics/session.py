@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from kfp_magics import arguments as words_
-from kfp_magics.backends.base import Backend, StepSource, SubmitOptions
+from kfp_magics import starting
 from kfp_magics.backends.known import Backends
 from kfp_magics.definitions import Definitions
 from kfp_magics.errors import ArgumentError, NotFoundError, RunFailedError
-from kfp_magics.model import Json, Pipeline, Run, RunKind, State, Task
+from kfp_magics.model import Json, Pipeline, Run, State, Task
 from kfp_magics.options import BuildOptions, RunOptions
 from kfp_magics.runs import look
 from kfp_magics.settings import Settings
@@ -20,6 +20,7 @@ from kfp_magics.settings import Settings
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 
+    from kfp_magics.backends.base import Backend, StepSource
     from kfp_magics.building.build import Build
     from kfp_magics.building.images import Images
     from kfp_magics.cells.options import CellOptions
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from kfp_magics.runs.compare import Comparison
     from kfp_magics.runs.store import Store
     from kfp_magics.runs.watch import Watcher
+    from kfp_magics.servers import Servers
     from kfp_magics.trying import Replay, Trial
 
 
@@ -183,6 +185,13 @@ class Session:
             self._backends = Backends(self.settings, self.store)
         return self._backends
 
+    @property
+    def servers(self) -> Servers:
+        """Where runs can go besides this machine."""
+        from kfp_magics.servers import Servers  # noqa: PLC0415  (not needed to author)
+
+        return Servers(self.settings, self.backends)
+
     def backend(self, name: str = "") -> Backend:
         """Gives the backend of a name, or the one of the settings.
 
@@ -216,44 +225,21 @@ class Session:
         """
         options = options or RunOptions()
         pipeline = self.resolve(what)
-        values = self._values(given, pipeline)
+        values = self.values(given, pipeline)
         pipeline = self.images.for_run(pipeline, options, on_build, notebook=self.notebook)
-        return self._submit(pipeline, values, options)
+        return starting.submit(self.backend(options.backend), pipeline, values, options, notebook=self.notebook)
 
-    def _values(self, given: Iterable[str] | Mapping[str, Json], pipeline: Pipeline) -> dict[str, Json]:
+    def ready(self, what: object, on_build: OnBuild = _unseen) -> Pipeline:
+        """A pipeline as it would run where runs go now: in its images, built first where they are missing."""
+        return self.images.for_run(self.resolve(what), RunOptions(), on_build, notebook=self.notebook)
+
+    def values(self, given: Iterable[str] | Mapping[str, Json], pipeline: Pipeline) -> dict[str, Json]:
+        """Types the arguments of a pipeline: ``key=value`` words, or values by name."""
         from collections.abc import Mapping  # noqa: PLC0415  (at run time only here)
 
         if isinstance(given, Mapping):
             return dict(given)
         return words_.typed(words_.split_words(given), pipeline.parameters, f"pipeline {pipeline.name!r}")
-
-    def _submit(
-        self,
-        pipeline: Pipeline,
-        values: Mapping[str, Json],
-        options: RunOptions,
-        *,
-        kind: RunKind = "pipeline",
-        input_artifacts: Mapping[str, Path] | None = None,
-    ) -> Run:
-        from kfp_magics import compiler  # noqa: PLC0415  (imports kfp)
-
-        sources = {name: compiler.step_source(component) for name, component in pipeline.components.items()}
-        return self.backend(options.backend).submit(
-            pipeline.ir,
-            values,
-            SubmitOptions(
-                name=options.name,
-                kind=kind,
-                experiment=options.experiment,
-                cache=options.cache,
-                notebook=self.notebook,
-                started_by=options.started_by,
-                sources=sources,
-                input_artifacts=input_artifacts or {},
-                executor=options.executor,
-            ),
-        )
 
     def wait(self, run: Run, on_change: Callable[[Run], None] | None = None) -> Run:
         """Waits until a run has ended.
@@ -301,8 +287,7 @@ class Session:
         Raises:
             NotFoundError: There is none.
         """
-        run = self.store.find(text)
-        return run if run.state.final else self.store.save(self.backend(run.backend).poll(run))
+        return look.find_run(self.store, self.backends, text)
 
     def find_task(self, run: Run, text: str) -> Task:
         """Finds a task of a run by id, name, or component; of several, the one that failed or started last.
@@ -387,10 +372,18 @@ class Session:
 
         component = self.definitions.step(name).component
         names = self.definitions.namespace
-        options = options or RunOptions(cache=False)
+        options = replace(options or RunOptions(cache=False), backend="local")  # live objects stay on this machine
         pipeline = self.images.for_run(compiler.single_step(component), options, _unseen, notebook=self.notebook)
         fed = trying.feed(component, words_.split_words(given), names, trying.feed_folder(self.settings.home_path))
-        run = self._submit(pipeline, fed.parameters, options, kind="try", input_artifacts=fed.artifacts)
+        run = starting.submit(
+            self.backend("local"),
+            pipeline,
+            fed.parameters,
+            options,
+            notebook=self.notebook,
+            kind="try",
+            input_artifacts=fed.artifacts,
+        )
         ended = self.wait(run)
         task = next(task for task in ended.tasks if task.has_log)
         return trying.Trial(run=ended, outputs=trying.outputs(component, task, names))

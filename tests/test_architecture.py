@@ -14,17 +14,21 @@ import kfp_magics
 ROOT = Path(kfp_magics.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
 LAYERS = (
-    {"model", "errors", "settings", "options"},
+    {"model", "pods", "errors", "settings", "options"},
     {"ir", "engines"},
     {"cells", "compiler", "compiler_channels", "compiler_images", "compiler_pods"}
     | {"images", "backends", "runs", "arguments", "live"},
-    {"handles", "authoring", "building", "trying", "definitions", "server"},
+    {"handles", "authoring", "building", "trying", "definitions", "servers", "starting", "server"},
     {"session"},
     {"magics", "widgets"},
     {"cli"},
 )
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
-GOOGLE = {("backends", "kfp"), ("images", "cloudbuild"), ("images", "google.py")}  # the adapters that may import Google's clients
+GOOGLE = {
+    ("backends", "kfp"),
+    ("images", "cloudbuild"),
+    ("images", "google.py"),
+}  # the adapters that may import Google's clients
 SAME_LEVEL_APART = {("runs", "cells"), ("cells", "backends"), ("runs", "compiler"), ("backends", "cells")}
 
 

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
+    from kfp_magics.backends.connections import Checked, Connection
     from kfp_magics.model import Json, Run, RunKind, Task
 
 
@@ -58,6 +59,33 @@ class SubmitOptions:
     target: str = ""
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Schedule:
+    """A pipeline that a server runs again and again.
+
+    Attributes:
+        name: What the user sees.
+        cron: When, in five or six fields; empty when it has an interval.
+        interval: Seconds between two runs; 0 when it has a cron.
+        enabled: Whether it runs.
+        at_once: Most runs that go on at once.
+        catch_up: Whether runs that were missed are made up for.
+        id: Of the server; empty before it is made.
+        pipeline: Name of the pipeline.
+        parameters: What its runs are given.
+    """
+
+    name: str
+    cron: str = ""
+    interval: int = 0
+    enabled: bool = True
+    at_once: int = 1
+    catch_up: bool = False
+    id: str = ""
+    pipeline: str = ""
+    parameters: Mapping[str, Json] = field(default_factory=dict)
+
+
 @runtime_checkable
 class Backend(Protocol):
     """Runs compiled pipelines. Calls block; whoever must not wait uses a thread."""
@@ -98,6 +126,40 @@ class Backend(Protocol):
         Raises:
             NotFoundError: The task has no such artifact, or its content is gone.
         """
+
+
+@runtime_checkable
+class Checks(Protocol):
+    """A backend that is somewhere else, and can be asked whether it would run something."""
+
+    def check(self, connection: Connection) -> Checked:
+        """Asks a server who it is, and whether it takes runs from here.
+
+        Raises:
+            LoginError: It does not know who asks, or does not let them.
+            BackendError: It is no such server.
+            UnavailableError: It cannot be reached.
+        """
+
+
+@runtime_checkable
+class KeepsPipelines(Protocol):
+    """A backend whose servers keep pipelines and run them again and again."""
+
+    def upload(self, ir: str, name: str, *, version: str = "", description: str = "") -> str:
+        """Puts a pipeline on the server, or a version of one that is there; tells in a line what came of it."""
+
+    def schedule(self, wanted: Schedule, ir: str, arguments: Mapping[str, Json], options: SubmitOptions) -> Schedule:
+        """Has a pipeline run again and again."""
+
+    def schedules(self) -> list[Schedule]:
+        """Lists what runs again and again."""
+
+    def switch(self, schedule: Schedule, *, enabled: bool) -> None:
+        """Lets a schedule run, or rest."""
+
+    def unschedule(self, schedule: Schedule) -> None:
+        """Removes a schedule; its runs stay."""
 
 
 @runtime_checkable

@@ -84,6 +84,23 @@ class Connection:
         return next((text for text, used in ways.items() if used), "no login")
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Checked:
+    """What a server answered when it was asked whether it would run something.
+
+    Attributes:
+        connection: How it is reached, completed with what the server said.
+        server: What it is, with its version.
+        user: Who asks, as far as can be told; empty when nobody says it.
+        remarks: What is worth knowing, a line each.
+    """
+
+    connection: Connection
+    server: str
+    user: str = ""
+    remarks: tuple[str, ...] = ()
+
+
 def parse(word: str, options: Mapping[str, Json] | None = None) -> Connection:
     """Reads what a user types.
 

@@ -2,18 +2,42 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections import deque
 from typing import TYPE_CHECKING
 
-from kfp_magics.errors import NotFoundError, RunFailedError, did_you_mean
+from kfp_magics.backends.base import KeepsRuns
+from kfp_magics.errors import KfpMagicsError, NotFoundError, RunFailedError, did_you_mean
 from kfp_magics.model import State
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from kfp_magics.backends.base import Backend
     from kfp_magics.model import Run, Task
+    from kfp_magics.runs.store import Store
+
+_SERVERS_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+
+def find_run(store: Store, backends: Mapping[str, Backend], text: str) -> Run:
+    """Finds a run as it stands now, here or, by its whole id, on a server that is known.
+
+    Raises:
+        NotFoundError: There is none.
+    """
+    try:
+        run = store.find(text)
+    except NotFoundError:
+        if not _SERVERS_ID.fullmatch(text):
+            raise
+        others = (backend.find(text) for backend in backends.values() if isinstance(backend, KeepsRuns))
+        found = next((run for run in others if run is not None), None)
+        if found is None:
+            raise
+        return store.save(found)
+    return run if run.state.final else store.save(backends[run.backend].poll(run))
 
 
 def find_task(run: Run, text: str) -> Task:
@@ -66,6 +90,13 @@ def log_tail(run: Run, task: Task, backend: Backend, lines: int) -> str:
     return "\n".join([*last, rest] if rest else last)
 
 
+def _tail(run: Run, task: Task, tail: Callable[[Run, Task], str]) -> str:
+    try:
+        return tail(run, task).rstrip()
+    except KfpMagicsError as error:  # why a run failed is told though its log cannot be had
+        return f"(its log cannot be had: {error.message})"
+
+
 def failure(run: Run, tail: Callable[[Run, Task], str], is_from_a_cell: Callable[[Task], bool]) -> RunFailedError:
     """Says why a run did not succeed, with the last lines that the failed step printed.
 
@@ -84,7 +115,7 @@ def failure(run: Run, tail: Callable[[Run, Task], str], is_from_a_cell: Callable
     if error and error.line:
         cell = " of its cell" if is_from_a_cell(culprit) else ""
         where = f" (line {error.line}{cell}" + (f": {error.text.strip()})" if error.text else ")")
-    lines = "" if culprit.kind == "image" else tail(run, culprit).rstrip()  # the log of a build ends with its error
+    lines = "" if culprit.kind == "image" else _tail(run, culprit, tail)  # the log of a build ends with its error
     what = "Image" if culprit.kind == "image" else "Step"
     return RunFailedError(
         f"{what} {culprit.name!r} of run {run.name!r} failed{where}: {error.message if error else 'no reason given'}",

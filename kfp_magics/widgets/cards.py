@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from kfp_magics.trying import Replay, Trial
 
 
-class _Text:
+class Text:
     """Something that is shown as text, in a notebook with a fixed pitch."""
 
     def _repr_html_(self) -> str:
@@ -29,7 +29,7 @@ class _Text:
 
 
 @dataclass(frozen=True, repr=False)
-class StepCard(_Text):
+class StepCard(Text):
     """What a cell became, and what can be done with it.
 
     Attributes:
@@ -73,7 +73,7 @@ def _pod_text(pod: PodOptions) -> str:
 
 
 @dataclass(frozen=True, repr=False)
-class TakenCard(_Text):
+class TakenCard(Text):
     """What a cell with kfp's own decorators defined.
 
     Attributes:
@@ -88,7 +88,7 @@ class TakenCard(_Text):
 
 
 @dataclass(frozen=True, repr=False)
-class CompiledCard(_Text):
+class CompiledCard(Text):
     """The file that a pipeline was compiled to.
 
     Attributes:
@@ -102,7 +102,7 @@ class CompiledCard(_Text):
 
 
 @dataclass(frozen=True, repr=False)
-class FoldersCard(_Text):
+class FoldersCard(Text):
     """Folders from which images would be built.
 
     Attributes:
@@ -134,7 +134,7 @@ def _folder_lines(one: StepFolder) -> list[str]:
 
 
 @dataclass(frozen=True, repr=False)
-class TrialCard(_Text):
+class TrialCard(Text):
     """How a step tried alone ended.
 
     Attributes:
@@ -158,7 +158,7 @@ def _output_text(value: Json | ArtifactFile) -> str:
 
 
 @dataclass(frozen=True, repr=False)
-class ReplayCard(_Text):
+class ReplayCard(Text):
     """A step that was loaded back into the notebook.
 
     Attributes:
@@ -173,7 +173,7 @@ class ReplayCard(_Text):
 
 
 @dataclass(frozen=True, repr=False)
-class RunsTable(_Text):
+class RunsTable(Text):
     """A list of runs.
 
     Attributes:
@@ -187,7 +187,7 @@ class RunsTable(_Text):
 
 
 @dataclass(frozen=True, repr=False)
-class ArtifactsTable(_Text):
+class ArtifactsTable(Text):
     """What tasks of a run wrote.
 
     Attributes:
@@ -203,7 +203,7 @@ class ArtifactsTable(_Text):
 
 
 @dataclass(frozen=True, repr=False)
-class ComparisonCard(_Text):
+class ComparisonCard(Text):
     """What differs between two runs.
 
     Attributes:

@@ -21,6 +21,8 @@ import yaml
 
 from tests.kfp.workflow import EPOCH, Plan, Workflow, stamp
 
+DEX_PAGE = b"""<html><form method="post" action="/dex/auth/local/login?back=&amp;state=abc">
+<input name="login"><input type="password" name="password"></form></html>"""
 LOGIN_PAGE = b"<!DOCTYPE html><html><body><form>Log in</form></body></html>"
 
 
@@ -164,6 +166,7 @@ class KfpServer:
         if fault.lose:
             return self.reset(http)
         self.send(http, status, answer, kind, headers, cut=fault.cut)
+        return None
 
     def fault(self, line: str) -> Fault:
         for one in self.faults:
@@ -171,12 +174,14 @@ class KfpServer:
                 one.times -= 1
                 return one
         if self.flaky and self.random.random() < self.flaky:
-            return self.random.choice([
-                Fault("", status=500, body=b'{"error":"boom","code":13,"message":"Internal error"}'),
-                Fault("", status=503, body=b"upstream connect error", kind="text/plain"),
-                Fault("", lose=True),
-                Fault("", cut=True),
-            ])
+            return self.random.choice(
+                [
+                    Fault("", status=500, body=b'{"error":"boom","code":13,"message":"Internal error"}'),
+                    Fault("", status=503, body=b"upstream connect error", kind="text/plain"),
+                    Fault("", lose=True),
+                    Fault("", cut=True),
+                ]
+            )
         return Fault("")
 
     @staticmethod
@@ -224,9 +229,7 @@ class KfpServer:
             return None
         if path == "/dex/auth/local/login":
             if http.command == "GET":
-                page = b'<html><form method="post" action="/dex/auth/local/login?back=&amp;state=abc">' \
-                    b'<input name="login"><input type="password" name="password"></form></html>'
-                return 200, page, "text/html", {}
+                return 200, DEX_PAGE, "text/html", {}
             form = dict(urllib.parse.parse_qsl(body.decode()))
             if not form.get("password") or self.dex.get(form.get("login", "")) != form["password"]:
                 return 401, b'<form><input type="password"></form>', "text/html", {}
@@ -262,7 +265,7 @@ class KfpServer:
             ("GET", f"{v2}/recurringruns", self.list_recurring),
             ("POST", f"{v2}/recurringruns", self.create_recurring),
             ("POST", f"{v2}/recurringruns/([^/:]+):(enable|disable)", self.switch_recurring),
-            ("DELETE", f"{v2}/recurringruns/([^/:]+)", lambda one, **_: {} if self.recurring.pop(one, 0) else self.gone(one)),
+            ("DELETE", f"{v2}/recurringruns/([^/:]+)", self.delete_recurring),
         ]
 
     def gone(self, what):
@@ -435,6 +438,9 @@ class KfpServer:
         made["status"] = "ENABLED" if made.get("mode") == "ENABLE" else "DISABLED"
         self.recurring[made["recurring_run_id"]] = made
         return made
+
+    def delete_recurring(self, one, **_):
+        return {} if self.recurring.pop(one, None) else self.gone(one)
 
     def switch_recurring(self, one, verb, **_):
         if one not in self.recurring:

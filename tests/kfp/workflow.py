@@ -181,8 +181,13 @@ class Workflow:
         else:
             error = "Error (exit code 1)" if state == "FAILED" else None
             self.node(
-                "executor", f"{path}.executor", step, state=state, children=after,
-                template="system-container-impl", error=error,
+                "executor",
+                f"{path}.executor",
+                step,
+                state=state,
+                children=after,
+                template="system-container-impl",
+                error=error,
             )
         return state
 

@@ -10,9 +10,9 @@ from functools import partial
 from typing import TYPE_CHECKING, BinaryIO
 
 from kfp_magics import ir as irs
-from kfp_magics.backends.connections import Connection, Connections
+from kfp_magics.backends.connections import Checked, Connection, Connections
 from kfp_magics.backends.kfp import runs as forms
-from kfp_magics.backends.kfp import submission
+from kfp_magics.backends.kfp import schedules, submission
 from kfp_magics.backends.kfp.looks import Look, Looks
 from kfp_magics.backends.kfp.service import Service
 from kfp_magics.backends.local import request as requests
@@ -23,7 +23,7 @@ from kfp_magics.model import Failure, Run, State, Task
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from kfp_magics.backends.base import SubmitOptions
+    from kfp_magics.backends.base import Schedule, SubmitOptions
     from kfp_magics.ir import IR
     from kfp_magics.model import Json
     from kfp_magics.runs.store import Store
@@ -82,6 +82,12 @@ class KfpBackend:
     def _going_on(self, target: str) -> list[str]:
         return [run.id for run in self._store.unfinished() if run.backend == self.name and run.target == target]
 
+    def check(self, connection: Connection) -> Checked:
+        """Asks a server who it is, and whether it takes runs from here; see `Checks.check`."""
+        from kfp_magics.backends.kfp.check import check  # noqa: PLC0415  (only when somebody connects)
+
+        return check(connection, self.service_of)
+
     # Start
 
     def submit(self, ir: str, arguments: Mapping[str, Json], options: SubmitOptions) -> Run:
@@ -122,6 +128,41 @@ class KfpBackend:
         requests.write(requests.folder_of(self._settings, known.id), request)
         self._pipelines[known.id] = pipeline
         return self._store.save(known)
+
+    def upload(self, ir: str, name: str, *, version: str = "", description: str = "") -> str:
+        """Puts a pipeline on the server, or a version of one that is there; see `KeepsPipelines.upload`."""
+        service = self.service()
+        version = version or time.strftime("%Y-%m-%d %H:%M:%S")
+        made, is_version = service.upload(name, ir, version=version, description=description)
+        what = f"version {version!r} of pipeline {name!r}" if is_version else f"pipeline {name!r}"
+        return f"{what} is at {service.host}/#/pipelines/details/{made.get('pipeline_id', '')}"
+
+    def schedule(self, wanted: Schedule, ir: str, arguments: Mapping[str, Json], options: SubmitOptions) -> Schedule:
+        """Has a pipeline run again and again; see `KeepsPipelines.schedule`."""
+        pipeline = irs.parse(ir)
+        check_arguments(pipeline, arguments, options)
+        service = self.service(options.target)
+        body = forms.body_of(
+            pipeline, arguments, options, service.connection, name=wanted.name, mark=submission.mark()
+        ) | {
+            "trigger": schedules.trigger_of(wanted),
+            "mode": "ENABLE" if wanted.enabled else "DISABLE",
+            "max_concurrency": str(wanted.at_once),
+            "no_catchup": not wanted.catch_up,
+        }
+        return schedules.schedule_of(schedules.create(service, body, options.experiment))
+
+    def schedules(self) -> list[Schedule]:
+        """Lists what runs again and again; see `KeepsPipelines.schedules`."""
+        return [schedules.schedule_of(one) for one in self.service().recurring_runs()]
+
+    def switch(self, schedule: Schedule, *, enabled: bool) -> None:
+        """Lets a schedule run, or rest; see `KeepsPipelines.switch`."""
+        self.service().act_on_recurring("enable" if enabled else "disable", schedule.id)
+
+    def unschedule(self, schedule: Schedule) -> None:
+        """Removes a schedule; its runs stay; see `KeepsPipelines.unschedule`."""
+        self.service().act_on_recurring("delete", schedule.id)
 
     # Look
 

@@ -39,11 +39,15 @@ class Service:
 
     def __init__(self, connection: Connection, *, timeout: float, patience: float) -> None:
         self.connection = connection
-        login = login_for(connection, timeout)
+        self._login = login = login_for(connection, timeout)
         self._acting = Client(connection, login, timeout=timeout, patience=patience)
         self._looking = Client(connection, login, timeout=timeout, patience=min(_LOOK_PATIENCE, patience))
         self._experiments: dict[str, str] = {}
         self._names: dict[str, str] = {}
+
+    def headers(self) -> dict[str, str]:
+        """The headers that say who asks."""
+        return self._login.headers()
 
     @property
     def host(self) -> str:

@@ -1,0 +1,121 @@
+"""Servers: ``%kfp_connect``, ``%kfp_upload``, ``%kfp_schedule``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from IPython.core.magic import line_magic, magics_class
+from IPython.core.magic_arguments import argument, magic_arguments
+
+from kfp_magics.backends.base import Schedule
+from kfp_magics.errors import ArgumentError
+from kfp_magics.magics.shell import KfpMagics, parse
+
+if TYPE_CHECKING:
+    from argparse import Namespace
+
+    from kfp_magics.widgets.servers import CheckedCard, ConnectionsTable, Note, SchedulesTable
+
+
+@magics_class
+class ServerMagics(KfpMagics):
+    """Servers that run pipelines."""
+
+    @magic_arguments()
+    @argument("where", nargs="?", default="", help="local, https://host[/pipeline], vertex:project/region, or a name.")
+    @argument("--name", default="", help="Name of the connection; the host when left out.")
+    @argument("--namespace", default="", help="Kubernetes namespace (profile) of your runs.")
+    @argument("--pipeline-root", default="", help="Where artifacts go: gs://… or s3://…; else the server's place.")
+    @argument("--service-account", default="", help="Account that the steps have.")
+    @argument("--network", default="", help="Network that the steps are in (Vertex AI).")
+    @argument("--token-env", default="", metavar="NAME", help="Variable with a bearer token.")
+    @argument("--token-file", default="", metavar="PATH", help="File with a bearer token; read anew when it changes.")
+    @argument("--service-account-token", action="store_true", help="The token that Kubernetes mounts into this pod.")
+    @argument("--dex-user-env", default="", metavar="NAME", help="Variable with the name for Dex.")
+    @argument("--dex-password-env", default="", metavar="NAME", help="Variable with the password for Dex.")
+    @argument("--cookie-file", default="", metavar="PATH", help="File with the cookies of a browser's session.")
+    @argument("--iap-client-id", default="", metavar="ID", help="OAuth client of Google's Identity-Aware Proxy.")
+    @argument("--google", action="store_true", help="A token of Google's credentials on this machine.")
+    @argument("--ca-file", default="", metavar="PATH", help="Certificates (PEM) that the server's is signed with.")
+    @argument("--endpoint", default="", metavar="URL", help="Another address of Vertex AI.")
+    @argument("--forget", action="store_true", help="Drop the connection of this name.")
+    @line_magic
+    def kfp_connect(self, line: str) -> CheckedCard | ConnectionsTable:
+        """Has runs go somewhere else from now on, or to this machine again; lists what is known without a word.
+
+        The server is asked at once whether it would take runs. What is kept of a login is the name of a variable or
+        of a file, never what is in it.
+        """
+        from kfp_magics.widgets.servers import CheckedCard, ConnectionsTable  # noqa: PLC0415  (drawn only now)
+
+        words = parse(self.kfp_connect, line)
+        servers = self.session.servers
+        if words.forget:
+            servers.connections.forget(words.where)
+        if words.forget or not words.where:
+            settings = self.session.settings
+            return ConnectionsTable(list(servers.connections.all().values()), settings.backend, settings.connection)
+        options = {name: value for name, value in vars(words).items() if name not in {"where", "forget"}}
+        return CheckedCard(servers.connect(words.where, options))
+
+    @magic_arguments()
+    @argument("pipeline", help="Name of a pipeline, a step or a kfp function, or the path of a file.")
+    @argument("--name", default="", help="Name on the server; the pipeline's when left out.")
+    @argument("--version", default="", help="Name of the version; the time when left out.")
+    @line_magic
+    def kfp_upload(self, line: str) -> Note:
+        """Puts a pipeline on the server; a pipeline that is there gets a new version."""
+        from kfp_magics.widgets.servers import Note  # noqa: PLC0415  (drawn only now)
+
+        words = parse(self.kfp_upload, line)
+        pipeline = self.session.ready(words.pipeline, on_build=self.show_build)
+        return Note(self.session.servers.upload(pipeline, name=words.name, version=words.version))
+
+    @magic_arguments()
+    @argument("verb", choices=["create", "list", "enable", "disable", "delete"], help="What to do.")
+    @argument("what", nargs="?", default="", help="create: the pipeline; else the schedule, by name or id.")
+    @argument("values", nargs="*", help="create: parameter=value")
+    @argument("--name", default="", help="create: name of the schedule; the pipeline's when left out.")
+    @argument("--cron", default="", help="create: when, as 'minute hour day month weekday'.")
+    @argument("--every", default="", help="create: how often: 15m, 1h, 7d.")
+    @argument("--experiment", default="", help="create: experiment of its runs.")
+    @argument("--at-once", type=int, default=1, help="create: most runs that go on at once.")
+    @argument("--catch-up", action="store_true", help="create: make up for runs that were missed.")
+    @argument("--disabled", action="store_true", help="create: let it rest until it is enabled.")
+    @line_magic
+    def kfp_schedule(self, line: str) -> SchedulesTable:
+        """Has a pipeline run again and again, on the server: kernel and notebook may be closed."""
+        from kfp_magics.widgets.servers import SchedulesTable  # noqa: PLC0415  (drawn only now)
+
+        words = parse(self.kfp_schedule, line)
+        servers = self.session.servers
+        if words.verb == "list":
+            return SchedulesTable(servers.schedules())
+        if not words.what:
+            raise ArgumentError(f"%kfp_schedule {words.verb} of what?", "%kfp_schedule list shows what there is.")
+        if words.verb == "create":
+            return SchedulesTable([self._create(words)])
+        if words.verb == "delete":
+            servers.unschedule(words.what)
+            return SchedulesTable(servers.schedules())
+        return SchedulesTable([servers.switch(words.what, enabled=words.verb == "enable")])
+
+    def _create(self, words: Namespace) -> Schedule:
+        from kfp_magics.servers import seconds  # noqa: PLC0415  (as above)
+
+        if bool(words.cron) == bool(words.every):
+            raise ArgumentError("A schedule has a cron or an interval.", "Give --cron '0 6 * * *', or --every 1h.")
+        if words.at_once < 1:
+            raise ArgumentError("At least one run must be allowed at once.", "Write --at-once 1.")
+        pipeline = self.session.ready(words.what, on_build=self.show_build)
+        wanted = Schedule(
+            name=words.name or pipeline.name,
+            cron=words.cron,
+            interval=seconds(words.every) if words.every else 0,
+            enabled=not words.disabled,
+            at_once=words.at_once,
+            catch_up=words.catch_up,
+            pipeline=pipeline.name,
+        )
+        values = self.session.values(words.values, pipeline)
+        return self.session.servers.schedule(pipeline, wanted, values, words.experiment)

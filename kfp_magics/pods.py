@@ -1,0 +1,54 @@
+"""What a step asks of the machine that runs it, in values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Toleration:
+    """A node taint that the step's pod accepts, in Kubernetes' words."""
+
+    key: str = ""
+    operator: Literal["Equal", "Exists"] = "Equal"
+    value: str = ""
+    effect: Literal["", "NoSchedule", "PreferNoSchedule", "NoExecute"] = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PodOptions:
+    """What a step asks of the machine that runs it.
+
+    Attributes:
+        cpu: Cores as Kubernetes writes them (``"500m"``, ``"2"``), or empty.
+        memory: Bytes as Kubernetes writes them (``"512M"``, ``"2Gi"``), or empty.
+        gpu: Number of accelerators; 0 for none.
+        gpu_type: Resource name or accelerator type, e.g. ``"nvidia.com/gpu"``.
+        env: Variable name → value, never a secret.
+        secrets: Variable name → (secret, key).
+        secret_volumes: Mount path → secret.
+        pvcs: Mount path → persistent volume claim.
+        retries: How often a failed attempt is repeated.
+        timeout: Seconds after which an attempt is ended; 0 for never.
+        cache: Whether the result of the same component with the same inputs may be reused.
+        labels: Pod label → value.
+        node_selector: Node label → value.
+        tolerations: Taints that the pod accepts.
+    """
+
+    cpu: str = ""
+    memory: str = ""
+    gpu: int = 0
+    gpu_type: str = ""
+    env: Mapping[str, str] = field(default_factory=dict)
+    secrets: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    secret_volumes: Mapping[str, str] = field(default_factory=dict)
+    pvcs: Mapping[str, str] = field(default_factory=dict)
+    retries: int = 0
+    timeout: float = 0.0
+    cache: bool = True
+    labels: Mapping[str, str] = field(default_factory=dict)
+    node_selector: Mapping[str, str] = field(default_factory=dict)
+    tolerations: tuple[Toleration, ...] = ()

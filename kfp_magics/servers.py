@@ -1,0 +1,133 @@
+"""What a session can do with servers: connect to them, put pipelines there, have them run again and again."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from kfp_magics.backends.base import Checks, KeepsPipelines, KeepsRuns, Schedule, SubmitOptions
+from kfp_magics.backends.connections import Checked, Connections, parse
+from kfp_magics.errors import ArgumentError, BackendError, NotFoundError, did_you_mean
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from kfp_magics.backends.known import Backends
+    from kfp_magics.model import Json, Pipeline, Run
+    from kfp_magics.settings import Settings
+
+_EVERY = re.compile(r"(\d+)([smhd])")
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+class Servers:
+    """Where runs can go besides this machine.
+
+    Args:
+        settings: Where runs go is set there, for this session.
+        backends: By name.
+    """
+
+    def __init__(self, settings: Settings, backends: Backends) -> None:
+        self._settings = settings
+        self._backends = backends
+        self.connections = Connections(settings.home_path)
+
+    def connect(self, word: str, options: Mapping[str, Json] | None = None) -> Checked:
+        """Has the runs of this session go somewhere, after it was asked whether it would take them.
+
+        Args:
+            word: ``local``, an address, ``vertex:project/region``, or the name of a connection.
+            options: Attributes of `Connection` by name.
+
+        Raises:
+            KfpMagicsError: It does not; nothing was changed.
+        """
+        known = self.connections.all()
+        connection = known[word] if word in known and not any((options or {}).values()) else parse(word, options)
+        checked = Checked(connection=connection, server="this machine")
+        if connection.kind != "local":
+            backend = self._backends[connection.kind]
+            assert isinstance(backend, Checks)
+            checked = backend.check(connection)
+            self.connections.remember(checked.connection)
+        self._settings.backend = connection.kind
+        self._settings.connection = connection.name
+        return checked
+
+    def recent(self, *, limit: int = 50, search: str = "") -> list[Run]:
+        """Lists the runs of the server that this session is connected to, whoever started them.
+
+        Raises:
+            BackendError: It is connected to none.
+        """
+        backend = self._backends[""]
+        if not isinstance(backend, KeepsRuns):
+            raise BackendError("Runs go to this machine, not to a server.", "%kfp_connect https://host, or %kfp_runs.")
+        return backend.recent(self._settings.connection, limit=limit, search=search)
+
+    def upload(self, pipeline: Pipeline, *, name: str = "", version: str = "") -> str:
+        """Puts a pipeline on the server, or a version of one that is there; tells in a line what came of it."""
+        return self._keeper().upload(
+            pipeline.ir, name or pipeline.name, version=version, description=pipeline.description
+        )
+
+    def schedule(
+        self, pipeline: Pipeline, wanted: Schedule, values: Mapping[str, Json], experiment: str = ""
+    ) -> Schedule:
+        """Has a pipeline run again and again."""
+        options = SubmitOptions(experiment=experiment, started_by="schedule")
+        return self._keeper().schedule(wanted, pipeline.ir, values, options)
+
+    def schedules(self) -> list[Schedule]:
+        """Lists what the server runs again and again."""
+        return self._keeper().schedules()
+
+    def find_schedule(self, text: str) -> Schedule:
+        """Finds a schedule by its name, its id or the start of one.
+
+        Raises:
+            NotFoundError: There is none, or several.
+        """
+        known = self.schedules()
+        found = [one for one in known if text in {one.id, one.name}] or [
+            one for one in known if one.id.startswith(text)
+        ]
+        if len(found) > 1:
+            raise NotFoundError(f"Several schedules are called {text!r}.", f"Give an id: {found[0].id}, …")
+        if not found:
+            raise NotFoundError(f"There is no schedule {text!r}.", did_you_mean(text, {one.name for one in known}))
+        return found[0]
+
+    def switch(self, text: str, *, enabled: bool) -> Schedule:
+        """Lets a schedule run, or rest."""
+        found = self.find_schedule(text)
+        self._keeper().switch(found, enabled=enabled)
+        return self.find_schedule(found.id)
+
+    def unschedule(self, text: str) -> Schedule:
+        """Removes a schedule; its runs stay."""
+        found = self.find_schedule(text)
+        self._keeper().unschedule(found)
+        return found
+
+    def _keeper(self) -> KeepsPipelines:
+        backend = self._backends[""]
+        if not isinstance(backend, KeepsPipelines):
+            raise BackendError(
+                "This machine keeps no pipelines and runs none again and again.",
+                "Connect first: %kfp_connect https://host",
+            )
+        return backend
+
+
+def seconds(text: str) -> int:
+    """Reads an interval: ``90s``, ``15m``, ``1h``, ``7d``.
+
+    Raises:
+        ArgumentError: It does not read.
+    """
+    match = _EVERY.fullmatch(text)
+    if match is None or not int(match[1]):
+        raise ArgumentError(f"An interval cannot be {text!r}.", "Write it with a unit: 15m, 1h, 7d.")
+    return int(match[1]) * _UNITS[match[2]]

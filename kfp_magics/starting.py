@@ -1,0 +1,56 @@
+"""Starting runs: what a pipeline's backend is given of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from kfp_magics.backends.base import SubmitOptions
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from kfp_magics.backends.base import Backend
+    from kfp_magics.model import Json, Pipeline, Run, RunKind
+    from kfp_magics.options import RunOptions
+
+
+def submit(
+    backend: Backend,
+    pipeline: Pipeline,
+    values: Mapping[str, Json],
+    options: RunOptions,
+    *,
+    notebook: str = "",
+    kind: RunKind = "pipeline",
+    input_artifacts: Mapping[str, Path] | None = None,
+) -> Run:
+    """Gives a pipeline to a backend, with the cells that its steps came from.
+
+    Args:
+        backend: Where it runs.
+        pipeline: In images, if it is to run in some.
+        values: Parameter → value.
+        options: How.
+        notebook: Path of the notebook.
+        kind: What the run is shown as.
+        input_artifacts: Pipeline input artifact → path on this machine.
+    """
+    from kfp_magics import compiler  # noqa: PLC0415  (imports kfp)
+
+    sources = {name: compiler.step_source(component) for name, component in pipeline.components.items()}
+    return backend.submit(
+        pipeline.ir,
+        values,
+        SubmitOptions(
+            name=options.name,
+            kind=kind,
+            experiment=options.experiment,
+            cache=options.cache,
+            notebook=notebook,
+            started_by=options.started_by,
+            sources=sources,
+            input_artifacts=input_artifacts or {},
+            executor=options.executor,
+        ),
+    )
