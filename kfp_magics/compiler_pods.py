@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from kfp_magics.model import PodOptions
+    from kfp_magics.pods import PodOptions
 
 
 def apply_pod_options(task: Any, pod: PodOptions) -> None:  # noqa: ANN401  (kfp's own task)

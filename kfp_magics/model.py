@@ -15,8 +15,7 @@ from dataclasses import dataclass, field
 from enum import Enum, StrEnum
 from typing import Any, Literal, Self, TypeAlias
 
-from kfp_magics.pods import PodOptions as PodOptions
-from kfp_magics.pods import Toleration as Toleration
+from kfp_magics.pods import PodOptions
 
 Json: TypeAlias = Any
 """A value that ``json`` can write: str, int, float, bool, None, and lists and dicts of them."""
@@ -130,7 +129,7 @@ class Component:
     requirements: tuple[str, ...] = ()
     base_image: str = ""
     context: str = ""
-    pod: PodOptions = PodOptions()
+    pod: PodOptions = field(default_factory=PodOptions)
     description: str = ""
     cell_id: str = field(default="", compare=False)
     notebook: str = field(default="", compare=False)

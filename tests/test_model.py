@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from kfp_magics.model import MISSING, Component, PodOptions, Port, Run, State, Task
+from kfp_magics.model import MISSING, Component, Port, Run, State, Task
+from kfp_magics.pods import PodOptions
 
 EXAMPLE = Path(__file__).parent / "data" / "run.json"
 

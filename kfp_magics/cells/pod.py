@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING, Literal, cast
 
 from kfp_magics.errors import DefinitionError
-from kfp_magics.model import PodOptions, Toleration
+from kfp_magics.pods import PodOptions, Toleration
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

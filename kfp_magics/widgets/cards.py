@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
     from kfp_magics.building.images import StepFolder
     from kfp_magics.handles import Step
-    from kfp_magics.model import Json, PodOptions, Run, Task
+    from kfp_magics.model import Json, Run, Task
+    from kfp_magics.pods import PodOptions
     from kfp_magics.runs.compare import Comparison
     from kfp_magics.trying import Replay, Trial
 

@@ -7,7 +7,7 @@ import pytest
 from kfp_magics.cells.options import CellOptions
 from kfp_magics.cells.pod import pod_options
 from kfp_magics.errors import DefinitionError
-from kfp_magics.model import PodOptions, Toleration
+from kfp_magics.pods import PodOptions, Toleration
 
 GPU = "nvidia.com/gpu"
 GOOD = [

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from kfp_magics.live import ArtifactFile
-from kfp_magics.model import Artifact, Failure, PodOptions, Run, State, Task
+from kfp_magics.model import Artifact, Failure, Run, State, Task
+from kfp_magics.pods import PodOptions
 from kfp_magics.trying import Trial
 from kfp_magics.widgets.cards import ArtifactsTable, RunsTable, TrialCard, _pod_text
 from kfp_magics.widgets.html import pipeline_html, run_html
