@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from kfp_magics.building.build import Build
 from kfp_magics.building.plan import Planned, Planner, difference
 from kfp_magics.errors import BuildError, KfpMagicsError, NotFoundError, did_you_mean
+from kfp_magics.handles import kfp_components
 from kfp_magics.images.base import ImageRef
 from kfp_magics.options import FOLDERS, BuildOptions
 
@@ -96,6 +97,11 @@ class Images:
                 found[name] = steps[name]
             elif name in self._definitions.pipelines:
                 found |= _buildable(self._definitions.resolve(name))
+            elif name in kfp_components(self._definitions.namespace):
+                raise BuildError(
+                    f"The step {name!r} is kfp's own and brings its image itself.",
+                    "Write it with %%kfp_component and without kfp's decorator to have an image built.",
+                )
             else:
                 known = {*steps, *self._definitions.pipelines}
                 raise NotFoundError(f"There is no step or pipeline {name!r}.", did_you_mean(name, known))
@@ -245,22 +251,25 @@ class Images:
         """
         options = BuildOptions().complete(self._settings)
         planner = self._planner(asks=False)
-        notes = {}
+        notes: dict[str, str] = {}
         for task in run.tasks:
             step = self._definitions.steps.get(task.component) or self._definitions.steps.get(task.name)
             if step is None or "@sha256:" not in task.image or step.component.name in notes:
                 continue
-            notes[step.component.name] = self._note(step.component, task.image, planner, options)
+            note = self._note(step.component, task.image, planner, options)
+            notes |= {step.component.name: note} if note else {}
         return notes
 
     def _note(self, component: Component, image: str, planner: Planner, options: BuildOptions) -> str:
         repository, _, digest = image.partition("@")
-        try:
+        tag, places = "", [repository]
+        with suppress(KfpMagicsError):  # a step that cannot be built as it is now has changed
             planned = planner.plan(component, options)
-        except KfpMagicsError:
-            return "code newer than image: %kfp_build rebuilds it"
-        tag = planned.spec.tag
-        built = self._store.image(planned.place(options), tag) or self._store.image(repository, tag)
+            tag, places = planned.spec.tag, [planned.place(options), repository]
+        last = next((found for place in places if (found := self._store.image(place))), None)
+        if last is None or last.repository != repository:
+            return ""  # not an image of ours: the step's base image, or one that the user named
+        built = next((found for place in places if tag and (found := self._store.image(place, tag))), None)
         if built is None:
             return "code newer than image: %kfp_build rebuilds it"
         return "image in sync" if built.digest == digest else "image newer than this run"

@@ -116,10 +116,18 @@ class FoldersCard(Text):
         return "\n".join(line for one in self.folders for line in _folder_lines(one))
 
 
+_NEWS = {
+    "unchanged": "built",
+    "code": "its code is new",
+    "dependencies": "what it stands on is new",
+    "everything": "never built here",
+}
+
+
 def _folder_lines(one: StepFolder) -> list[str]:
     spec = one.planned.spec
     facts = [
-        ("image", f"{spec.name}:{spec.tag}  ({one.difference})"),
+        ("image", f"{spec.name}:{spec.tag}  ({_NEWS[one.difference]})"),
         ("base", spec.base),
         ("python", spec.python),
         ("requires", ", ".join(line.partition(" ")[0] for line in spec.requirements)),

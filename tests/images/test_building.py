@@ -114,6 +114,7 @@ def test_how_code_image_and_run_stand(session: Session) -> None:
     def in_image(image: str) -> Any:
         return replace(run, tasks=tuple(replace(task, image=image) for task in run.tasks if task.component == "train"))
 
+    assert session.images.notes(in_image(f"r.test/base@sha256:{'1' * 64}")) == {}  # nor in one of ours
     assert session.images.notes(in_image(built.image)) == {"train": "image in sync"}
     session.component(TRAIN.replace("+ 1", "+ 2"), CellOptions(infer=False), "cell-1")
     assert "code newer than image" in session.images.notes(in_image(built.image))["train"]
