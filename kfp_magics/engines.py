@@ -145,9 +145,16 @@ def is_loopback(reference: str) -> bool:
         return False
 
 
-def plain_http(engine: Engine, reference: str) -> tuple[str, ...]:
-    """The options that let an engine speak plain HTTP to a registry on loopback; none for any other.
+def plain_http(engine: Engine, reference: str, asked: str = "") -> tuple[str, ...]:
+    """The options that let an engine speak plain HTTP to a registry: on loopback, or where the user asked for it.
 
-    Docker does so by itself.
+    Docker has its own settings for that.
+
+    Args:
+        engine: The engine.
+        reference: The image, or the registry and a path.
+        asked: Hosts where it is asked for, separated by commas (setting ``registry_plain_http``).
     """
-    return ("--tls-verify=false",) if engine.name != "docker" and is_loopback(reference) else ()
+    hosts = {host.strip() for host in asked.split(",")}
+    allowed = is_loopback(reference) or reference.partition("/")[0] in hosts
+    return ("--tls-verify=false",) if engine.name != "docker" and allowed else ()

@@ -35,10 +35,10 @@ def _append(options: BuildOptions, settings: Settings, registries: Registries) -
     return AppendBuilder(options.registry, registries, cache, compression=settings.compression)
 
 
-def _engine(options: BuildOptions, _settings: Settings, _registries: Registries) -> Builder:
+def _engine(options: BuildOptions, settings: Settings, _registries: Registries) -> Builder:
     from kfp_magics.images.engine import EngineBuilder  # noqa: PLC0415  (only when something is built)
 
-    return EngineBuilder(options.builder, options.registry)
+    return EngineBuilder(options.builder, options.registry, plain_http=settings.registry_plain_http)
 
 
 def _cloudbuild(options: BuildOptions, settings: Settings, registries: Registries) -> Builder:

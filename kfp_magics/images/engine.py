@@ -47,6 +47,7 @@ class _Work:
     folder: Path
     dockerfile: str
     log: Log
+    plain_http: str
 
     @property
     def text(self) -> str:
@@ -61,11 +62,14 @@ class EngineBuilder:
     Args:
         name: docker, podman or buildah.
         destination: Registry and path that images go to.
+        plain_http: Hosts besides those on loopback that may do without TLS, separated by commas; docker has its own
+            settings for that.
     """
 
-    def __init__(self, name: str, destination: str) -> None:
+    def __init__(self, name: str, destination: str, *, plain_http: str = "") -> None:
         self.name = name
         self._destination = destination
+        self._plain_http = plain_http
 
     def build(self, spec: ImageSpec, log: Log) -> ImageRef:
         """Builds and publishes one image; see `Builder.build`."""
@@ -77,7 +81,14 @@ class EngineBuilder:
             folder = Path(scratch, "folder")
             folder.mkdir()
             log.step("writing the build folder", 0.0)
-            work = _Work(engine=engine, spec=spec, folder=folder, dockerfile=write_folder(spec, folder), log=log)
+            work = _Work(
+                engine=engine,
+                spec=spec,
+                folder=folder,
+                dockerfile=write_folder(spec, folder),
+                log=log,
+                plain_http=self._plain_http,
+            )
             if not spec.folder:
                 preinstall(spec, folder, work.dockerfile, log)
             _pull_bases(work)
@@ -92,7 +103,7 @@ class EngineBuilder:
         tagged = f"{repository}:{work.spec.tag}"
         if work.engine.name == "docker":
             return _push_by_docker(work, image, tagged)
-        words = ["push", "--digestfile", str(file), *engines.plain_http(work.engine, repository)]
+        words = ["push", "--digestfile", str(file), *engines.plain_http(work.engine, repository, work.plain_http)]
         _call(work, [*words, image, f"docker://{tagged}"], f"The image {tagged} cannot be pushed")
         return file.read_text(encoding="utf-8").strip()
 
@@ -145,9 +156,9 @@ def _extract(tar: tarfile.TarFile, member: tarfile.TarInfo, target: Path) -> Non
 
 
 def _pull_bases(work: _Work) -> None:
-    """Pulls bases from registries on loopback, the only ones that may speak plain HTTP; engines pull all others."""
+    """Pulls bases from registries that may speak plain HTTP; engines pull all others themselves."""
     for image in base_images(work.text):
-        options = engines.plain_http(work.engine, image)
+        options = engines.plain_http(work.engine, image, work.plain_http)
         if options and not _output(work, "inspect", "--type", "image", image):
             work.log.step(f"pulling {image}")
             _call(work, ["pull", *options, image], f"The base image {image} cannot be pulled")

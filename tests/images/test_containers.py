@@ -201,12 +201,14 @@ def test_secrets_are_not_on_command_lines(engine: Engine, podman: Podman, script
     folder = engine.settings.home_path / "secrets" / "db"
     folder.mkdir(parents=True)
     (folder / "password").write_text("tell-nobody\n")
+    (folder / "key").write_text("-----BEGIN-----\ntell-nobody\n-----END-----\n")
 
     def with_secret(task: Any) -> None:
         task.set_env_variable("MODE", "a b=c # d")
-        kubernetes.use_secret_as_env(task, secret_name="db", secret_key_to_env={"password": "PASSWORD"})
+        kubernetes.use_secret_as_env(task, secret_name="db", secret_key_to_env={"password": "PASSWORD", "key": "KEY"})
 
-    text = 'printf %s "$MODE/${#PASSWORD}" > "$1"; echo begun; while [ ! -e "$1.go" ]; do sleep 0.1; done'
+    text = 'printf %s "$MODE/${#PASSWORD}/$(wc -l <<< "$KEY")" > "$1"; echo begun; '
+    text += 'while [ ! -e "$1.go" ]; do sleep 0.1; done'
     run = engine.start(pipeline_of(script(text), with_secret), IN_CONTAINERS)
     engine.until(run, lambda now: "begun" in "".join(engine.backend.logs(now, now.tasks[0])))
     lines = [path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline") if _readable(path)]
@@ -214,9 +216,19 @@ def test_secrets_are_not_on_command_lines(engine: Engine, podman: Podman, script
     assert not any(b"tell-nobody" in line for line in lines)
     (engine.folder(run) / "tasks/step/attempt-1/said.go").touch()
     run = engine.end(run)
-    assert run.tasks[0].outputs == {"said": "a b=c # d/11"}
+    assert run.tasks[0].outputs == {"said": "a b=c # d/11/3"}
     kept = [path for path in engine.folder(run).rglob("*") if path.is_file() and b"tell-nobody" in path.read_bytes()]
     assert kept == []
+
+
+def test_a_variable_of_several_lines_may_not_mean_something_else(
+    engine: Engine, script: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TAKEN", "x")
+    step = pipeline_of(script("true"), lambda task: task.set_env_variable("TAKEN", "a\nb"))
+    error = engine.run(step, IN_CONTAINERS).tasks[0].error
+    assert error is not None
+    assert error.message.startswith("The variable TAKEN has several lines")
 
 
 def _readable(path: Path) -> bool:

@@ -97,6 +97,9 @@ def test_only_loopback_may_do_without_tls(reference: str, is_loopback: bool) -> 
     podman, docker = (engines.Engine(name=name, program=name) for name in ("podman", "docker"))
     assert engines.plain_http(podman, reference) == (("--tls-verify=false",) if is_loopback else ())
     assert engines.plain_http(docker, reference) == ()
+    asked = "registry.example.com:5000, other"
+    is_asked = is_loopback or reference.startswith("registry.example.com:5000/")
+    assert engines.plain_http(podman, reference, asked) == (("--tls-verify=false",) if is_asked else ())
 
 
 SOURCE = StepSource(cell_id="c1", label="cell 'train'", source="%%kfp_component\nx = 1\nraise x\n", line_offset=-6)

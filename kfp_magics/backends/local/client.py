@@ -47,13 +47,14 @@ async def call(engine: Engine, *words: str) -> str:
     return "" if process.returncode else output.decode("utf-8", "replace").strip()
 
 
-async def provide(engine: Engine, image: str, tell: Callable[[str], None]) -> None:
+async def provide(engine: Engine, image: str, tell: Callable[[str], None], plain: str = "") -> None:
     """Pulls an image that is not on this machine yet.
 
     Args:
         engine: Who shall have it.
         image: Its reference.
         tell: Told how far it is.
+        plain: Hosts where plain HTTP is asked for, as `plain_http` takes them.
 
     Raises:
         EngineError: It cannot be had.
@@ -62,7 +63,7 @@ async def provide(engine: Engine, image: str, tell: Callable[[str], None]) -> No
         return
     tell(f"pulling {image}")
     process = await asyncio.create_subprocess_exec(
-        *(engine.program, "pull", *plain_http(engine, image), image),
+        *(engine.program, "pull", *plain_http(engine, image, plain), image),
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,

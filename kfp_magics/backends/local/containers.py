@@ -30,6 +30,7 @@ _LOOK = 0.5  # seconds between two looks at how much a task has written
 _NOT_STARTED, _NOT_EXECUTABLE, _NO_PROGRAM = 125, 126, 127
 _SIGNALLED = 128  # what shells and engines add to the number of a signal
 _INIT_FAILED = re.compile(r"catatonit.*failed to exec|\[FATAL tini.*exec .* failed")
+_OF_ENGINES = ("BUILDAH_", "CONTAINER", "DOCKER_", "LD_", "PODMAN_", "REGISTRY_", "SSL_", "XDG_")  # their variables
 _INDEX = ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_TRUSTED_HOST")  # for steps that install when they start
 
 
@@ -76,7 +77,7 @@ class ContainerExecutor:
         """Sees to it that the image is on this machine; see `Executor.prepare`."""
         async with self._images.setdefault(launch.image, asyncio.Lock()):
             if launch.image not in self._here:
-                await client.provide(self.engine, launch.image, launch.tell)
+                await client.provide(self.engine, launch.image, launch.tell, self._settings.registry_plain_http)
                 self._here.add(launch.image)
 
     async def run(self, launch: Launch) -> Outcome:
@@ -111,14 +112,16 @@ class ContainerExecutor:
         return f"kfpm-{self._run_id}-{task}-{launch.attempt}"
 
     async def _start(self, launch: Launch, name: str, limited: tuple[str, ...]) -> asyncio.subprocess.Process:
-        engine = self.engine
-        with _environment_file(launch) as variables, launch.log.open("ab") as log:
+        engine, values = self.engine, _variables(launch)
+        inherited = _inherited(values)
+        with _environment_file(values) as variables, launch.log.open("ab") as log:
             words = [
                 *("run", "--name", name, "--pull", "never", "--log-driver", "none"),
                 *("--label", f"{client.LABEL}={self._run_id}", "--label", f"{client.LABEL}.task={launch.task_id}"),
                 *("--security-opt", "label=disable", *engine.init, *limited),
                 *(word for path, writable in _mounts(launch).items() for word in _mount(path, writable=writable)),
                 *("--env-file", f"/dev/fd/{variables.fileno()}"),
+                *(word for name in inherited for word in ("--env", name)),
                 *(("--entrypoint", launch.command[0]) if launch.command else ()),
                 *(launch.image, *launch.command[1:], *launch.args),
             ]
@@ -131,6 +134,7 @@ class ContainerExecutor:
                     stderr=log,
                     pass_fds=(variables.fileno(),),
                     start_new_session=True,
+                    env=os.environ | inherited,
                 )
             except OSError as error:
                 raise EngineError(
@@ -202,19 +206,29 @@ def candidates(settings: Settings) -> tuple[str, ...]:
     return ("podman", "docker") if settings.container_engine == "auto" else (settings.container_engine,)
 
 
-def _environment_file(launch: Launch) -> IO[bytes]:
-    """Writes the variables of an attempt to a file without a name: neither command lines nor folders show a secret."""
+def _variables(launch: Launch) -> dict[str, str]:
     passed = {name: os.environ[name] for name in _INDEX if name in os.environ}
-    values = {"PYTHONUNBUFFERED": "1", **passed, **launch.env}
-    if broken := next((name for name, value in values.items() if "\n" in value), ""):
-        raise EngineError(
-            f"The variable {broken} of {launch.task_id!r} has several lines, which no engine hands to a container.",
-            "Mount it as a file (--secret-volume), or encode it.",
-        )
+    return {"PYTHONUNBUFFERED": "1", **passed, **launch.env}
+
+
+def _environment_file(values: Mapping[str, str]) -> IO[bytes]:
+    """Writes variables to a file without a name: neither command lines nor folders show a secret."""
     file = tempfile.TemporaryFile()  # noqa: SIM115  (closed by whoever hands it on)
-    file.write("".join(f"{name}={value}\n" for name, value in values.items()).encode())
+    file.write("".join(f"{name}={value}\n" for name, value in values.items() if "\n" not in value).encode())
     file.seek(0)
     return file
+
+
+def _inherited(values: Mapping[str, str]) -> dict[str, str]:
+    """The variables of several lines, which such a file cannot hold: the engine's command passes its own on."""
+    found = {name: value for name, value in values.items() if "\n" in value}
+    for name, value in found.items():
+        if name.startswith(_OF_ENGINES) or os.environ.get(name, value) != value:
+            raise EngineError(
+                f"The variable {name} has several lines and means something to this machine as well.",
+                "Give it another name, or mount it as a file (--secret-volume).",
+            )
+    return found
 
 
 def _mounts(launch: Launch) -> Mapping[str, bool]:

@@ -17,7 +17,16 @@ if TYPE_CHECKING:
     from kfp_magics.settings import Settings
 
 _END = "cancel"
-_SETTINGS = ("home", "parallelism", "task_start", "grace", "disk_quota", "offline", "container_engine")
+_SETTINGS = (
+    "home",
+    "parallelism",
+    "task_start",
+    "grace",
+    "disk_quota",
+    "offline",
+    "container_engine",
+    "registry_plain_http",
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
