@@ -184,8 +184,14 @@ class Images:
         settings = self._settings
         local = (options.backend or settings.backend) == "local"
         contained = not local or (options.executor or settings.executor) == "container"
-        if not (bool(settings.registry) and contained if options.build is None else options.build):
+        in_folder = settings.registry.startswith(FOLDERS)
+        if not (bool(settings.registry) and contained and not in_folder if options.build is None else options.build):
             return pipeline
+        if contained and in_folder:
+            raise BuildError(
+                f"Containers get their images from a registry, not from {settings.registry!r}.",
+                "Name one: KFP_MAGICS_REGISTRY=HOST/PATH; or run with --executor process.",
+            )
         images = BuildOptions(started_by=options.started_by)
         built = self.in_images(pipeline, images, on_build, notebook=notebook)
         return built if contained else pipeline  # a process has no use for an image

@@ -168,6 +168,9 @@ def test_an_image_goes_to_a_folder(session: Session, tmp_path: Path, monkeypatch
     assert run.state is State.SUCCEEDED, run.error
     assert run.tasks[0].image.startswith(f"oci:{tmp_path}/images@sha256:")
     assert (tmp_path / "images" / "index.json").is_file()
+    session.settings.registry = "oci:images"
+    with pytest.raises(BuildError, match="get their images from a registry"):
+        session.run("both", {"n": 1}, RunOptions(build=True, executor="container"))
     with pytest.raises(BuildError, match="pushes to a registry"):
         session.build(["train"], BuildOptions(registry="oci:images", builder="cloudbuild")).result()
 
