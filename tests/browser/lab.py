@@ -40,7 +40,7 @@ _SERIOUS = """async where => {
 class Lab:
     """A JupyterLab of its own: address, token, the folder it serves; it can stop and start again."""
 
-    def __init__(self, home: Path, theme: str, settings: dict[str, object]) -> None:
+    def __init__(self, home: Path, theme: str, settings: dict[str, object], python: str = sys.executable) -> None:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
@@ -54,7 +54,7 @@ class Lab:
             "IPYTHONDIR": str(home / "ipython"),
             "KFP_MAGICS_HOME": str(home / "home"),
         }
-        self._command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", f"--port={port}"]
+        self._command = [python, "-m", "jupyterlab", "--no-browser", "--allow-root", f"--port={port}"]
         self._command += [
             "--ip=127.0.0.1",
             f"--IdentityProvider.token={self.token}",
@@ -115,9 +115,11 @@ def accessible(page: Page, *where: str) -> None:
 
 
 @contextmanager
-def serve(folder: Path, theme: str = "JupyterLab Light", **settings: object) -> Iterator[Lab]:
+def serve(
+    folder: Path, theme: str = "JupyterLab Light", python: str = sys.executable, **settings: object
+) -> Iterator[Lab]:
     """Starts a JupyterLab, with settings of the panel."""
-    lab = Lab(folder, theme, settings)
+    lab = Lab(folder, theme, settings, python)
     lab.start()
     try:
         yield lab

@@ -1,6 +1,6 @@
 /** Runs and comparisons in the main area; they stay where they are when the page is loaded again. */
 
-import { ILayoutRestorer, type JupyterFrontEnd, type JupyterFrontEndPlugin } from '@jupyterlab/application';
+import { ILabShell, ILayoutRestorer, type JupyterFrontEnd, type JupyterFrontEndPlugin } from '@jupyterlab/application';
 import { ICommandPalette, InputDialog, MainAreaWidget, WidgetTracker } from '@jupyterlab/apputils';
 import { IRenderMimeRegistry } from '@jupyterlab/rendermime';
 import type { ReadonlyPartialJSONObject } from '@lumino/coreutils';
@@ -19,13 +19,14 @@ export const documents: JupyterFrontEndPlugin<void> = {
   description: 'Opens runs and comparisons of runs.',
   autoStart: true,
   requires: [IPipelines, IRenderMimeRegistry],
-  optional: [ILayoutRestorer, ICommandPalette],
+  optional: [ILayoutRestorer, ICommandPalette, ILabShell],
   activate: (
     app: JupyterFrontEnd,
     pipelines: IPipelines,
     rendermime: IRenderMimeRegistry,
     restorer: ILayoutRestorer | null,
-    palette: ICommandPalette | null
+    palette: ICommandPalette | null,
+    labShell: ILabShell | null
   ) => {
     const runs = new WidgetTracker<MainAreaWidget<RunDocument>>({ namespace: 'kfp-magics-runs' });
     const comparisons = new WidgetTracker<MainAreaWidget<CompareDocument>>({ namespace: 'kfp-magics-comparisons' });
@@ -34,7 +35,9 @@ export const documents: JupyterFrontEndPlugin<void> = {
       widget.toolbar.hide();
       // Beside the notebook that is being worked on, and where runs are open already.
       const beside = [runs, comparisons].map(one => one.currentWidget).find(one => one?.isAttached === true);
-      app.shell.add(widget, 'main', beside ? { mode: 'tab-after', ref: beside.id } : { mode: 'split-right' });
+      const place = beside ? { mode: 'tab-after' as const, ref: beside.id } : { mode: 'split-right' as const };
+      // The main area of Jupyter Notebook has room for the notebook only.
+      app.shell.add(widget, labShell === null ? 'right' : 'main', place);
       void tracker.add(widget);
       app.shell.activateById(widget.id);
     };

@@ -125,9 +125,12 @@ function matrixTable({ labels, rows }: Matrix): HTMLElement {
   const table = element(
     'table',
     { class: 'kfpm-matrix' },
-    element('caption', {}, t('Confusion matrix: true labels in rows, predicted ones in columns')),
+    element('caption', {}, t('Confusion matrix')),
     element('thead', {}, element('tr', {}, element('td'), ...heads)),
     element('tbody', {}, ...lines)
   );
-  return element('div', { class: 'kfpm-scroll', tabindex: '0', role: 'region', 'aria-label': t('Confusion matrix') }, table);
+  const legend = element('div', { class: 'kfpm-quiet' }, t('True labels in rows, predicted ones in columns.'));
+  const scroll = element('div', { class: 'kfpm-scroll', tabindex: '0', role: 'region' }, table, legend);
+  scroll.setAttribute('aria-label', t('Confusion matrix'));
+  return scroll;
 }
