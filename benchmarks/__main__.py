@@ -15,7 +15,7 @@ from pathlib import Path
 from benchmarks.harness import Row
 from benchmarks.report import replaced, section_text, table
 
-SECTIONS = ("core", "panel")
+SECTIONS = ("core", "panel", "images")
 FILE = Path(__file__).parent.parent / "docs" / "benchmarks.md"
 
 
