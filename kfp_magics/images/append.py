@@ -6,6 +6,7 @@ import hashlib
 import json
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from kfp_magics.images.base import ImageRef, ImageSpec
 from kfp_magics.images.compression import compressor
 from kfp_magics.images.dependencies import Dependencies
 from kfp_magics.images.folder_store import ArchiveStore, FolderStore
+from kfp_magics.images.gathering import gather
 from kfp_magics.images.image import Image
 from kfp_magics.images.layers import SOURCE, Entry, LayerCache, disk_error, inside, small_layer, whole
 from kfp_magics.images.manifests import Manifest
@@ -115,8 +117,11 @@ class AppendBuilder:
         code = small_layer("code", files, self._how)
         assert isinstance(code.content, bytes)
         image = foundation.with_layers([code]).with_runtime(spec.env, spec.entrypoint)
-        blobs = [Blob(code.digest, code.size, code.content, is_new=True), Blob.of(image.config, is_new=True)]
-        self._put(spec.name, blobs, log)
+        self._put(
+            spec.name,
+            [Blob(code.digest, code.size, code.content, is_new=True), Blob.of(image.config, is_new=True)],
+            log,
+        )
         digest = self._store.publish(spec.name, spec.tag, image.manifest(spec.base))
         return ImageRef(repository=self._store.repository(spec.name), digest=digest, tag=spec.tag), code.size
 
@@ -129,7 +134,7 @@ class AppendBuilder:
         blobs = [Blob(one.digest, one.size, origin) for one in image.layers]
         sent = 0
         if spec.requirements:
-            target = Target(_python(spec, image), spec.platform, self._how, self._bytecode)
+            target = self._target(replace(spec, python=_python(spec, image)))
             dependencies = Dependencies(self._cache, self._store)
             layers = dependencies.layers(spec.requirements, target, log)
             sent = sum(dependencies.sent)
@@ -137,16 +142,12 @@ class AppendBuilder:
             blobs += [self._store.blob_of(one) for one in layers]
         log.step(f"bringing {len(blobs)} layers to {self._store.repository(spec.name)}", 0.7)
         sent += self._put(spec.name, blobs, log)
-        self._store.keep_foundation(spec.name, key, image)
+        self._store.keep_foundation(spec.name, key, image, log.check)
         return image, f"{len(blobs)} layers below it, {_bytes(sent)} of them sent", sent
 
     def _put(self, name: str, blobs: Sequence[Blob], log: Log) -> int:
-        def put(blob: Blob) -> int:
-            log.check()
-            return self._store.put(name, blob)
-
         with ThreadPoolExecutor(_AT_ONCE) as pool:
-            return sum(pool.map(put, blobs))
+            return sum(gather(pool, lambda blob: self._store.put(name, blob, log.check), blobs, log.check))
 
     def _base(self, spec: ImageSpec) -> Resolved:
         """What is known of a base image: it is pinned, so that looking once is enough."""
@@ -175,8 +176,10 @@ class AppendBuilder:
 
     def _key(self, spec: ImageSpec) -> str:
         """Names what an image stands on: equal for all steps that share base and requirements."""
-        target = Target(spec.python, spec.platform, self._how, self._bytecode)
-        return target.key("foundation", spec.base, *sorted(spec.requirements))
+        return self._target(spec).key("foundation", spec.base, *sorted(spec.requirements))
+
+    def _target(self, spec: ImageSpec) -> Target:
+        return Target(spec.python, spec.platform, self._how, self._bytecode)
 
     def _open(self, destination: str, cache: Path) -> Store:
         kind, _, place = destination.partition(":")

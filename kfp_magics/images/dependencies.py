@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kfp_magics.images.bytecode import Workers
+from kfp_magics.images.gathering import gather
 from kfp_magics.images.layers import SITE, Entry, Layer, LayerCache, disk_error, tar_pieces
 from kfp_magics.images.wheels import Installed, Locked, Target, install
 
@@ -70,11 +71,11 @@ class Dependencies:
         if found := self._shelf.find_layers(whole):
             log.write(f"{len(found)} layers of requirements found in the registry\n")
             return found
-        with self._cache.holding([whole]):
+        with self._cache.holding([whole], log.check):
             if found := self._shelf.find_layers(whole):
                 return found
             made = self._arranged(self._each(locked, target, log), target, log)
-            self.sent.append(self._shelf.leave_layers(whole, made))
+            self.sent.append(self._shelf.leave_layers(whole, made, log.check))
         return made
 
     def _each(self, locked: Sequence[Locked], target: Target, log: Log) -> dict[Locked, Layer]:
@@ -91,7 +92,7 @@ class Dependencies:
 
     def _make(self, locked: Sequence[Locked], target: Target, log: Log) -> dict[Locked, Layer]:
         keys = {one: target.key(one.line) for one in locked}
-        with self._cache.holding(keys.values()):  # whoever waited finds them made
+        with self._cache.holding(keys.values(), log.check):  # whoever waited finds them made
             found = {one: layer for one in locked if (layer := self._cache.find(keys[one]))}
             lacking = [one for one in locked if one not in found]
             if not lacking:
@@ -109,11 +110,11 @@ class Dependencies:
     def _packed(
         self, locked: Sequence[Locked], keys: dict[Locked, str], target: Target, folder: Path, log: Log
     ) -> dict[Locked, Layer]:
-        install(locked, target, folder / "all", log)
+        install(locked, target, folder / "all", log.check)
         installed = dict.fromkeys((one.name for one in locked), Installed(folder / "all"))
         for name in installed[locked[0].name].clashing():
             alone = folder / name
-            install([one for one in locked if one.name == name], target, alone, log)
+            install([one for one in locked if one.name == name], target, alone, log.check)
             installed[name] = Installed(alone)
         largest = sorted(locked, key=lambda one: -installed[one.name].size(one.name))
         log.step(f"packing {_count(len(locked), 'package')}", 0.2)
@@ -123,17 +124,15 @@ class Dependencies:
         ):
 
             def pack(one: Locked) -> Layer:
-                log.check()
                 place = installed[one.name]
                 pieces = tar_pieces(place.entries(one.name, workers, target.most_compiled))
-                layer = self._cache.add(
-                    keys[one], one.what, pieces, target.how, has_paths=place.has_path_files(one.name)
-                )
+                has_paths = place.has_path_files(one.name)
+                layer = self._cache.add(keys[one], one.what, pieces, target.how, has_paths=has_paths, check=log.check)
                 if layer.unpacked >= _LARGE:
-                    self.sent.append(self._shelf.leave_layers(keys[one], [layer]))
+                    self.sent.append(self._shelf.leave_layers(keys[one], [layer], log.check))
                 return layer
 
-            return dict(zip(largest, pool.map(pack, largest), strict=True))
+            return dict(zip(largest, gather(pool, pack, largest, log.check), strict=True))
 
     def _arranged(self, made: dict[Locked, Layer], target: Target, log: Log) -> tuple[Layer, ...]:
         sizes = sorted(made, key=lambda one: (-made[one].unpacked, one.name))
@@ -147,7 +146,7 @@ class Dependencies:
 
     def _group(self, small: Sequence[Locked], made: dict[Locked, Layer], target: Target, *, hooked: bool) -> Layer:
         key = target.key("group", str(hooked), *(one.line for one in small))
-        with self._cache.holding([key]):
+        with self._cache.holding([key]):  # quickly made, not worth a question
             if found := self._cache.find(key):
                 return found
             files = {}

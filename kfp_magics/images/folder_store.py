@@ -16,7 +16,7 @@ from kfp_magics.images.references import digest_of
 from kfp_magics.images.stores import Blob, copy_verified
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from kfp_magics.images.image import Image
@@ -49,7 +49,7 @@ class FolderStore:
         del name, key
         return None
 
-    def keep_foundation(self, name: str, key: str, image: Image) -> None:
+    def keep_foundation(self, name: str, key: str, image: Image, check: Callable[[], None]) -> None:
         """Does nothing."""
 
     def blob_of(self, layer: Layer) -> Blob:
@@ -57,19 +57,19 @@ class FolderStore:
         assert layer.content is not None
         return Blob(layer.digest, layer.size, layer.content)
 
-    def put(self, name: str, blob: Blob) -> int:
+    def put(self, name: str, blob: Blob, check: Callable[[], None]) -> int:
         """Copies it."""
         del name
         place = self.blob(blob.digest)
         if place.exists() and place.stat().st_size == blob.size:
             return 0
-        copy_verified(blob, place)
+        copy_verified(blob, place, check)
         return blob.size
 
     def publish(self, name: str, tag: str, manifest: bytes) -> str:
         """Writes the manifest, then names it in the index."""
         digest = digest_of(manifest)
-        self.put(name, Blob.of(manifest))
+        self.put(name, Blob.of(manifest), lambda: None)
         entry = {
             "mediaType": OCI_MANIFEST,
             "digest": digest,
@@ -92,9 +92,9 @@ class FolderStore:
         del key
         return ()
 
-    def leave_layers(self, key: str, layers: Sequence[Layer]) -> int:
+    def leave_layers(self, key: str, layers: Sequence[Layer], check: Callable[[], None]) -> int:
         """There is no shelf."""
-        del key, layers
+        del key, layers, check
         return 0
 
     def blob(self, digest: str) -> Path:

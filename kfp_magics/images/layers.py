@@ -13,14 +13,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, BinaryIO, cast
 
-from filelock import FileLock
+from filelock import BaseFileLock, FileLock, Timeout
 
 from kfp_magics.errors import BuildError
 from kfp_magics.images.manifests import Descriptor
 from kfp_magics.images.references import digest_of, mismatch
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from kfp_magics.images.compression import Compressor
 
@@ -29,7 +29,15 @@ SITE = f"{ROOT}/site"
 SOURCE = f"{ROOT}/src"
 _REMARK = "dev.kfp-magics."
 _PIECE = 1 << 20  # compressors make the same bytes only of the same pieces
+_LOOK = 0.25  # seconds between two questions whether to go on
+_LARGEST = 8 << 30
+_REST = bytes(100) + b"ustar\x0000" + bytes(247)  # no link, no names of users, no devices
+_REST_SUM = sum(_REST)
 _END = bytes(2 * tarfile.BLOCKSIZE)
+
+
+def _go_on() -> None:
+    """Ends nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,12 +140,19 @@ def tar_pieces(entries: Iterable[Entry]) -> Iterator[bytes]:
 
 
 def _header(path: str, kind: bytes, mode: int, size: int) -> bytes:
+    name = path + ("/" if kind == tarfile.DIRTYPE else "")
+    if len(name) <= tarfile.LENGTH_NAME and name.isascii() and size < _LARGEST:  # nearly all; the other way is slow
+        head = b"%s%07o\0%07o\0%07o\0%011o\0%011o\0" % (name.encode().ljust(100, b"\0"), mode, 0, 0, size, 0)
+        checksum = sum(head) + 8 * ord(" ") + sum(kind) + _REST_SUM
+        return b"%s%06o\0 %s%s" % (head, checksum, kind, _REST)
     info = tarfile.TarInfo(path)
     info.type, info.mode, info.size = kind, mode, size
     return info.tobuf(tarfile.PAX_FORMAT, "utf-8", "surrogateescape")
 
 
-def write_layer(what: str, pieces: Iterable[bytes], out: BinaryIO, how: Compressor) -> Layer:
+def write_layer(
+    what: str, pieces: Iterable[bytes], out: BinaryIO, how: Compressor, check: Callable[[], None] = _go_on
+) -> Layer:
     """Packs a tar in one pass and learns its digests on the way.
 
     Args:
@@ -145,10 +160,12 @@ def write_layer(what: str, pieces: Iterable[bytes], out: BinaryIO, how: Compress
         pieces: The tar.
         out: Gets the packed bytes.
         how: How to pack.
+        check: Called now and then; what it raises is raised.
     """
     raw, packed, stream = hashlib.sha256(), hashlib.sha256(), how.pack()
     unpacked = size = 0
     for piece in _even(pieces):
+        check()
         raw.update(piece)
         unpacked += len(piece)
         ready = stream.compress(piece)
@@ -212,7 +229,16 @@ class LayerCache:
             return None
         return layer
 
-    def add(self, key: str, what: str, pieces: Iterable[bytes], how: Compressor, *, has_paths: bool = False) -> Layer:
+    def add(
+        self,
+        key: str,
+        what: str,
+        pieces: Iterable[bytes],
+        how: Compressor,
+        *,
+        has_paths: bool = False,
+        check: Callable[[], None] = _go_on,
+    ) -> Layer:
         """Packs a layer and keeps it.
 
         Args:
@@ -221,6 +247,7 @@ class LayerCache:
             pieces: The tar.
             how: How to pack.
             has_paths: Whether it has ``.pth`` files.
+            check: Called now and then; what it raises is raised.
 
         Raises:
             BuildError: The disk is full, or refuses otherwise; nothing half-written stays.
@@ -228,7 +255,7 @@ class LayerCache:
         told, packed = self._files(key)
         try:
             with whole(packed) as file:
-                layer = replace(write_layer(what, pieces, file, how), has_paths=has_paths)
+                layer = replace(write_layer(what, pieces, file, how, check), has_paths=has_paths)
             facts = {name: getattr(layer, name) for name in Layer.__slots__ if name != "content"}
             with whole(told) as file:
                 file.write(json.dumps(facts).encode())
@@ -261,13 +288,20 @@ class LayerCache:
             packed.unlink(missing_ok=True)
 
     @contextmanager
-    def holding(self, names: Iterable[str]) -> Iterator[None]:
-        """Keeps others, here and in other processes, from making the same meanwhile."""
+    def holding(self, names: Iterable[str], check: Callable[[], None] = _go_on) -> Iterator[None]:
+        """Keeps others, here and in other processes, from making the same meanwhile.
+
+        Args:
+            names: Of what is made.
+            check: Called several times a second while it waits; what it raises ends the wait.
+        """
         with ExitStack() as held:
             try:
                 (self.folder / "locks").mkdir(parents=True, exist_ok=True)
                 for name in sorted(set(names)):  # one order for everybody, or two wait for each other
-                    held.enter_context(FileLock(self.folder / "locks" / f"{name}.lock", poll_interval=0.02))
+                    lock = FileLock(self.folder / "locks" / f"{name}.lock")
+                    _acquire(lock, check)
+                    held.callback(lock.release)
             except OSError as error:
                 raise disk_error(self.folder, error) from error
             yield
@@ -303,6 +337,16 @@ def whole(path: Path) -> Iterator[BinaryIO]:
         except BaseException:
             Path(file.name).unlink(missing_ok=True)
             raise
+
+
+def _acquire(lock: BaseFileLock, check: Callable[[], None]) -> None:
+    while True:
+        try:
+            lock.acquire(timeout=_LOOK, poll_interval=0.02)
+        except Timeout:
+            check()
+        else:
+            return
 
 
 def disk_error(where: Path, error: OSError) -> BuildError:

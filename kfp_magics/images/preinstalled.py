@@ -60,7 +60,7 @@ def preinstall(spec: ImageSpec, folder: Path, dockerfile: str, log: Log) -> None
 def _install(spec: ImageSpec, scratch: Path, place: Path, log: Log) -> None:
     locked = [Locked.read(line) for line in spec.requirements]
     target = Target(python=spec.python, platform=spec.platform, how=compressor())
-    install(locked, target, scratch, log)
+    install(locked, target, scratch, log.check)
     installed = Installed(scratch)
     with Workers(os.cpu_count() or 2) as workers:
         for one in locked:

@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kfp_magics.errors import AccessDeniedError, DigestMismatchError, ImageNotFoundError
+from kfp_magics.images.gathering import gather
 from kfp_magics.images.image import Image
 from kfp_magics.images.layers import Layer, LayerCache
 from kfp_magics.images.manifests import MANIFESTS, OCI_MANIFEST, Descriptor
 from kfp_magics.images.stores import Blob, Origin
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from kfp_magics.images.registry import Registry
 
@@ -58,23 +59,23 @@ class RegistryStore:
             return None
         return Image(json.loads(self._registry.blob(self._at(name), found.config.digest)), found.layers)
 
-    def keep_foundation(self, name: str, key: str, image: Image) -> None:
+    def keep_foundation(self, name: str, key: str, image: Image, check: Callable[[], None]) -> None:
         """It is an image like any other, without the step's code."""
-        self.put(name, Blob.of(image.config))
+        self.put(name, Blob.of(image.config), check)
         self._registry.put_manifest(self._at(name), f"d-{key}", image.manifest(), OCI_MANIFEST)
 
     def blob_of(self, layer: Layer) -> Blob:
         """The file here, or the shelf."""
         return Blob(layer.digest, layer.size, layer.content or Origin(self._registry, self._shelf))
 
-    def put(self, name: str, blob: Blob) -> int:
+    def put(self, name: str, blob: Blob, check: Callable[[], None]) -> int:
         """Looks, mounts, sends: whatever is enough."""
         target, content = self._at(name), blob.content
         sent = 0
         if isinstance(content, Origin) and content.registry is not self._registry and not self._is_shut:
-            sent = self._shelve(blob)  # from a registry elsewhere it comes once, not once for each step
+            sent = self._shelve(blob, check)  # from a registry elsewhere it comes once, not once for each step
         return sent + self._put(
-            target, blob, mount_from=self._shelf if blob.digest in self._shelved else self._mountable(blob)
+            target, blob, check, mount_from=self._shelf if blob.digest in self._shelved else self._mountable(blob)
         )
 
     def publish(self, name: str, tag: str, manifest: bytes) -> str:
@@ -97,13 +98,14 @@ class RegistryStore:
         self._shelved.update(one.digest for one in layers)
         return layers
 
-    def leave_layers(self, key: str, layers: Sequence[Layer]) -> int:
+    def leave_layers(self, key: str, layers: Sequence[Layer], check: Callable[[], None]) -> int:
         """Sends what the shelf lacks, then says what is there."""
         if self._is_shut:
             return 0
         try:
             with ThreadPoolExecutor(8) as pool:
-                sent = sum(pool.map(self._shelve, [*(self.blob_of(one) for one in layers), _NOTHING]))
+                blobs = [*(self.blob_of(one) for one in layers), _NOTHING]
+                sent = sum(gather(pool, lambda blob: self._shelve(blob, check), blobs, check))
         except (AccessDeniedError, ImageNotFoundError):
             self._is_shut = True
             return 0
@@ -126,19 +128,19 @@ class RegistryStore:
     def _at(self, name: str) -> str:
         return f"{self._path}/{name}".strip("/")
 
-    def _shelve(self, blob: Blob) -> int:
+    def _shelve(self, blob: Blob, check: Callable[[], None]) -> int:
         if blob.digest in self._shelved:
             return 0
-        with self._cache.holding([blob.digest.replace(":", "-")]):  # whoever waited finds it there
+        with self._cache.holding([blob.digest.replace(":", "-")], check):  # whoever waited finds it there
             if blob.digest in self._shelved:
                 return 0
-            sent = self._put(self._shelf, blob, self._mountable(blob))
+            sent = self._put(self._shelf, blob, check, self._mountable(blob))
             self._shelved.add(blob.digest)
             return sent
 
-    def _put(self, repository: str, blob: Blob, mount_from: str = "") -> int:
+    def _put(self, repository: str, blob: Blob, check: Callable[[], None], mount_from: str = "") -> int:
         try:
-            with blob.opening() as content:
+            with blob.opening(check) as content:
                 how = self._registry.put_blob(
                     repository, blob.digest, blob.size, content, mount_from=mount_from, probe=not blob.is_new
                 )

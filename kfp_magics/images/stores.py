@@ -55,8 +55,11 @@ class Blob:
         return cls(digest_of(content), len(content), content, is_new)
 
     @contextmanager
-    def opening(self) -> Iterator[Callable[[], BinaryIO]]:
+    def opening(self, check: Callable[[], None]) -> Iterator[Callable[[], BinaryIO]]:
         """Gives what opens the content, as often as needed; fetches it at the first time if it is elsewhere.
+
+        Args:
+            check: Called whenever a piece is read; what it raises is raised.
 
         Raises:
             BuildError: The registry does not give it, or this disk does not take it.
@@ -65,17 +68,32 @@ class Blob:
         if isinstance(content, bytes):
             yield lambda: io.BytesIO(content)
         elif isinstance(content, Path):
-            yield lambda: content.open("rb")
+            yield lambda: _Watched(content, check)
         else:
             with tempfile.TemporaryDirectory(prefix="kfpm-blob-") as scratch:
-                yield lambda: _fetched(self.digest, content, Path(scratch, "content")).open("rb")
+                place = Path(scratch, "content")
+                yield lambda: _Watched(_fetched(self.digest, content, place, check), check)
 
 
-def _fetched(digest: str, origin: Origin, place: Path) -> Path:
+class _Watched(io.BufferedReader):
+    """A file whose reader may be told to stop."""
+
+    def __init__(self, path: Path, check: Callable[[], None]) -> None:
+        super().__init__(io.FileIO(path))
+        self._check = check
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        self._check()
+        return super().read(size)
+
+
+def _fetched(digest: str, origin: Origin, place: Path, check: Callable[[], None]) -> Path:
     if not place.exists():
         try:
             with whole(place) as file:
-                file.writelines(origin.registry.blob_stream(origin.repository, digest))
+                for piece in origin.registry.blob_stream(origin.repository, digest):
+                    check()
+                    file.write(piece)
         except OSError as error:
             raise disk_error(place.parent, error) from error
     return place
@@ -87,7 +105,7 @@ class Shelf(Protocol):
     def find_layers(self, key: str) -> tuple[Layer, ...]:
         """The layers that somebody left under a key; empty where nobody did."""
 
-    def leave_layers(self, key: str, layers: Sequence[Layer]) -> int:
+    def leave_layers(self, key: str, layers: Sequence[Layer], check: Callable[[], None]) -> int:
         """Leaves layers under a key, and gives the bytes sent; those that are there already are not sent again."""
 
 
@@ -103,20 +121,20 @@ class Store(Shelf, Protocol):
     def foundation(self, name: str, key: str) -> Image | None:
         """What an earlier image stood on: base and requirements; None where nobody kept it."""
 
-    def keep_foundation(self, name: str, key: str, image: Image) -> None:
+    def keep_foundation(self, name: str, key: str, image: Image, check: Callable[[], None]) -> None:
         """Keeps what an image stands on, for the next one; its layers are there already."""
 
     def blob_of(self, layer: Layer) -> Blob:
         """The content of a layer, wherever it is."""
 
-    def put(self, name: str, blob: Blob) -> int:
+    def put(self, name: str, blob: Blob, check: Callable[[], None]) -> int:
         """Brings a blob there if it is not; gives the bytes that were sent for it."""
 
     def publish(self, name: str, tag: str, manifest: bytes) -> str:
         """Makes an image visible, all at once; everything it points to is there already. Gives its digest."""
 
 
-def copy_verified(blob: Blob, target: Path) -> None:
+def copy_verified(blob: Blob, target: Path, check: Callable[[], None]) -> None:
     """Writes a blob to a file that appears only when it is whole and right.
 
     Raises:
@@ -124,12 +142,12 @@ def copy_verified(blob: Blob, target: Path) -> None:
         BuildError: The registry does not give it, or the disk does not take it.
     """
     try:
-        with blob.opening() as reopen, reopen() as source, whole(target) as file:
-            check = hashlib.sha256()
+        with blob.opening(check) as reopen, reopen() as source, whole(target) as file:
+            found = hashlib.sha256()
             while piece := source.read(1 << 20):
-                check.update(piece)
+                found.update(piece)
                 file.write(piece)
-            if (found := f"sha256:{check.hexdigest()}") != blob.digest:
-                raise mismatch("a layer", blob.digest, found)
+            if f"sha256:{found.hexdigest()}" != blob.digest:
+                raise mismatch("a layer", blob.digest, f"sha256:{found.hexdigest()}")
     except OSError as error:
         raise disk_error(target.parent, error) from error

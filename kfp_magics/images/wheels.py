@@ -7,33 +7,31 @@ import hashlib
 import io
 import json
 import math
-import os
 import re
 import signal
-import subprocess
 import sys
+import tempfile
 from collections import Counter
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
-from kfp_magics.errors import BuildCancelledError, BuildError
+from kfp_magics.errors import BuildError
 from kfp_magics.images import bytecode
+from kfp_magics.images.children import follow
 from kfp_magics.images.layers import SITE, Entry
 from kfp_magics.images.lock import PLATFORMS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-    from pathlib import Path
+    from collections.abc import Callable, Iterable, Sequence
 
-    from kfp_magics.images.base import Log
     from kfp_magics.images.compression import Compressor
 
 Bytecode: TypeAlias = Literal["all", "small", "none"]
 _COMPILED: dict[Bytecode, float] = {"all": math.inf, "small": 2e6, "none": 0}
-_LOOK = 0.4  # seconds between two questions whether to go on
 _FORMAT = 1  # of the layers made from distributions; a new one makes all of them anew
 _DROPPED = frozenset({"REQUESTED", "direct_url.json", "uv_cache.json"})  # they tell of this machine
 _OTHER_BUILDER = "Build this step with an engine or on Cloud Build: --builder podman, docker, buildah or cloudbuild."
@@ -117,32 +115,33 @@ class Target:
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:40]
 
 
-def install(locked: Sequence[Locked], target: Target, folder: Path, log: Log) -> None:
+def install(locked: Sequence[Locked], target: Target, folder: Path, check: Callable[[], None]) -> None:
     """Installs distributions into a folder, from wheels; those that have none are built here if they are pure Python.
 
     Args:
         locked: What to install.
         target: For what.
         folder: Where to; new or empty.
-        log: Asked whether to go on.
+        check: Called several times a second; what it raises ends the installation.
 
     Raises:
         BuildError: One of them has no wheel for the target and is more than Python, is not what its hash says, or
             cannot be had.
     """
     for options in (["--offline", "--only-binary", ":all:"], ["--only-binary", ":all:"], []):
-        done = _uv(locked, target, folder, options, log)
-        if done.returncode == 0:
+        code, said = _uv(locked, target, folder, options, check)
+        if code == 0:
             break
-        if "--offline" not in options and (options == [] or not any(one in _said(done) for one in _NO_WHEEL)):
-            raise _refusal(done, target)
+        if "--offline" not in options and (options == [] or not _lacks_wheel(" ".join(said))):
+            raise _refusal(code, said, target)
     if not options:
         _refuse_compiled(folder, target)
 
 
 def _uv(
-    locked: Sequence[Locked], target: Target, folder: Path, options: Iterable[str], log: Log
-) -> subprocess.CompletedProcess[str]:
+    locked: Sequence[Locked], target: Target, folder: Path, options: Iterable[str], check: Callable[[], None]
+) -> tuple[int, list[str]]:
+    """Calls uv; gives its exit code and what it said."""
     from uv import find_uv_bin  # noqa: PLC0415  (only when something is installed)
 
     if target.platform not in PLATFORMS:
@@ -152,43 +151,31 @@ def _uv(
     words = [
         *("pip", "install", "--no-progress", "--target", str(folder), "--no-deps", "--require-hashes"),
         *("--python-platform", PLATFORMS[target.platform], "--python-version", target.python),
-        *("--python", sys.executable, "--no-compile-bytecode", *options, "-r", "-"),
+        *("--python", sys.executable, "--no-compile-bytecode", *options),
     ]
     compilers = dict.fromkeys(("CC", "CXX", "FC", "CARGO", "RUSTC"), "false")  # what needs one fails at once
-    with subprocess.Popen(
-        [find_uv_bin(), *words], stdin=-1, stdout=-1, stderr=-1, text=True, env=os.environ | compilers
-    ) as child:
-        lines: str | None = "".join(f"{one.line}\n" for one in locked)
-        while True:
-            try:
-                output, errors = child.communicate(lines, timeout=_LOOK)
-            except subprocess.TimeoutExpired:
-                lines = None  # they are on their way
-                try:
-                    log.check()
-                except BuildCancelledError:
-                    child.kill()
-                    raise
-            else:
-                return subprocess.CompletedProcess(words, child.returncode, output, errors)
+    with tempfile.TemporaryDirectory(prefix="kfpm-lock-") as scratch:
+        lines = Path(scratch, "requirements.txt")
+        lines.write_text("".join(f"{one.line}\n" for one in locked), encoding="utf-8")
+        return follow([find_uv_bin(), *words, "--requirement", str(lines)], lambda _: None, check, compilers)
 
 
-def _said(done: subprocess.CompletedProcess[str]) -> str:
-    return " ".join(done.stderr.split()).lower()
+def _lacks_wheel(said: str) -> bool:
+    return any(one in said.lower() for one in _NO_WHEEL)
 
 
-def _refusal(done: subprocess.CompletedProcess[str], target: Target) -> BuildError:
-    lines = [line.strip(" ×╰─▶│├") for line in done.stderr.splitlines()]
+def _refusal(code: int, output: Sequence[str], target: Target) -> BuildError:
+    lines = [line.strip(" ×╰─▶│├") for line in output]
     said = [re.sub(r"^(error|cause): ", "", line) for line in lines if line and not line.startswith(_CHATTER)]
     text = " ".join(said)[:800]
-    if done.returncode < 0:
-        text = f"uv was ended by a signal ({signal.strsignal(-done.returncode)}). {text}"
+    if code < 0:
+        text = f"uv was ended by a signal ({signal.strsignal(-code)}). {text}"
     if "hash mismatch" in text.lower():
         return BuildError(
             f"A requirement is not what its lock says: {text}",
             "Its file was changed since: lock again if you trust it, and tell its authors if you do not.",
         )
-    if "failed to build" in text.lower() or any(one in text.lower() for one in _NO_WHEEL):
+    if "failed to build" in text.lower() or _lacks_wheel(text):
         return BuildError(f"A requirement has no wheel for {target.platform}: {text}", _OTHER_BUILDER)
     return BuildError(f"The requirements cannot be installed: {text or 'uv gave no reason'}", "Lock them again.")
 

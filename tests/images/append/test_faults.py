@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from kfp_magics.errors import (
+    BuildCancelledError,
     BuildError,
     DefinitionError,
     DigestMismatchError,
@@ -21,6 +22,8 @@ from kfp_magics.errors import (
     RegistryUnavailableError,
 )
 from kfp_magics.images.credentials import Password
+from kfp_magics.images.layers import LayerCache
+from kfp_magics.images.wheels import Locked
 from tests.images.append.conftest import Lines, Site, layers_of, push_small_base
 from tests.images.append.wheelhouse import Wheelhouse
 from tests.images.containers import lacking, skopeo_inspect
@@ -164,6 +167,42 @@ def test_what_was_deleted_in_the_registry_is_brought_again(
     ref = builder.build(site.spec("x = 2\n", *requirements), log)
     assert "Looking again at everything" in log.text
     assert len(skopeo_inspect(str(ref))["Layers"]) == 5
+
+
+class Impatient(Lines):
+    """A log of somebody who asks for the end when it comes to a step, and a number of questions later."""
+
+    def __init__(self, step: str, later: int) -> None:
+        super().__init__()
+        self._step, self._later = step, later
+
+    def check(self) -> None:
+        if any(self._step in one for one in self.steps):
+            self._later -= 1
+            if self._later < 0:
+                raise BuildCancelledError("enough")
+
+
+@pytest.mark.parametrize(
+    ("step", "later"), [("installing", 0), ("packing", 1), ("packing", 6), ("bringing", 0), ("adding the code", 0)]
+)
+def test_a_build_that_is_told_to_end_ends_and_publishes_nothing(
+    site: Site, registry: Server, requirements: tuple[str, ...], step: str, later: int
+) -> None:
+    with pytest.raises(BuildCancelledError):
+        site.builder().build(site.spec("", *requirements), Impatient(step, later))
+    assert published(site, registry) == []
+    assert not list((site._folder / "here" / "layers").glob(".*")), "nothing half-written"
+    ref = site.builder().build(site.spec("", *requirements), Lines())
+    assert len(skopeo_inspect(str(ref))["Layers"]) == 5
+
+
+def test_a_build_that_waits_for_another_ends_when_it_is_told_to(site: Site, requirements: tuple[str, ...]) -> None:
+    builder, spec = site.builder(), site.spec("", *requirements)
+    locked = sorted((Locked.read(one) for one in requirements), key=lambda one: one.name)
+    key = builder._target(spec).key("set", *(one.line for one in locked))
+    with LayerCache(site._folder / "here" / "layers").holding([key]), pytest.raises(BuildCancelledError):
+        builder.build(spec, Impatient("looking", 3))
 
 
 def test_thirty_steps_at_once_make_and_send_each_layer_once(

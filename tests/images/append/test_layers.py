@@ -20,7 +20,17 @@ from kfp_magics.errors import BuildError, DefinitionError
 from kfp_magics.images import bytecode
 from kfp_magics.images.compression import compressor
 from kfp_magics.images.image import Image
-from kfp_magics.images.layers import ROOT, Entry, Layer, LayerCache, inside, small_layer, tar_pieces, write_layer
+from kfp_magics.images.layers import (
+    ROOT,
+    Entry,
+    Layer,
+    LayerCache,
+    _header,
+    inside,
+    small_layer,
+    tar_pieces,
+    write_layer,
+)
 from kfp_magics.images.manifests import Descriptor
 from kfp_magics.images.references import digest_of
 
@@ -54,6 +64,14 @@ def test_a_tar_holds_the_files_and_is_the_same_in_any_order(files: dict[str, byt
         assert f"{one.name}/".startswith(f"{ROOT}/"), "nothing above our folder, which might be a link in the base"
         assert one.name == ROOT or str(Path(one.name).parent) in seen
         seen.add(one.name)
+
+
+@given(st.lists(_PARTS, min_size=1, max_size=4).map("/".join), st.integers(0, 5000), st.booleans())
+def test_the_quick_way_to_write_a_header_writes_what_the_library_writes(path: str, size: int, is_folder: bool) -> None:
+    kind = tarfile.DIRTYPE if is_folder else tarfile.REGTYPE
+    info = tarfile.TarInfo(path)
+    info.type, info.mode, info.size = kind, 0o755, size
+    assert _header(path, kind, 0o755, size) == info.tobuf(tarfile.PAX_FORMAT)
 
 
 @pytest.mark.parametrize("name", ["gzip", "zstd"])
