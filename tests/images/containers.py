@@ -318,6 +318,14 @@ def podman_storage() -> Iterator[Podman]:
 
 
 @pytest.fixture
+def other_podman() -> Iterator[Podman]:
+    """podman as on another machine: it has nothing yet."""
+    made = Podman(Path(tempfile.mkdtemp(prefix="kfpm-", dir="/tmp")))
+    yield made
+    made.close()
+
+
+@pytest.fixture
 def podman(podman_storage: Podman, monkeypatch: pytest.MonkeyPatch) -> Podman:
     """podman with storage of its own; whatever the test starts uses the same."""
     for name, value in podman_storage.environment.items():

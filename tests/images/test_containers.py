@@ -1,5 +1,6 @@
 """Runs in containers on the local engine, by podman, for real."""
 
+import asyncio
 import os
 import re
 import signal
@@ -14,7 +15,7 @@ from kfp.dsl import Dataset, Input, Output
 
 from kfp_magics import engines
 from kfp_magics.backends.base import SubmitOptions
-from kfp_magics.backends.local import lock
+from kfp_magics.backends.local import client, lock
 from kfp_magics.backends.local.limits import limits, quantity
 from kfp_magics.errors import BackendError, EngineError
 from kfp_magics.model import Run, State
@@ -221,6 +222,13 @@ def test_secrets_are_not_on_command_lines(engine: Engine, podman: Podman, script
     assert kept == []
 
 
+def test_values_that_no_command_line_holds(engine: Engine, script: Callable[..., Any]) -> None:
+    error = engine.run(pipeline_of(script("true")), IN_CONTAINERS, given="x" * 200_000).tasks[0].error
+    assert error is not None
+    assert "Argument list too long" in error.message
+    assert "artifacts" in error.hint
+
+
 def test_a_variable_of_several_lines_may_not_mean_something_else(
     engine: Engine, script: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -253,6 +261,16 @@ def test_an_image_that_cannot_be_had(
     assert error is not None
     assert re.search(message, error.message), error
     assert error.hint
+
+
+def test_pulling_tells_how_far_it_is(other_podman: Podman, base_image: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in other_podman.environment.items():
+        monkeypatch.setenv(name, value)
+    podman, said = engines.find("podman"), list[str]()
+    asyncio.run(client.provide(podman, base_image, said.append))
+    assert said == [f"pulling {base_image}", f"pulling {base_image} (1 layer)", ""]
+    asyncio.run(client.provide(podman, base_image, said.append))
+    assert len(said) == 3  # once is enough
 
 
 def test_a_program_that_the_image_lacks(engine: Engine, base_image: str) -> None:

@@ -85,6 +85,24 @@ def test_a_folder_becomes_an_image(builder: EngineBuilder, folder: Path, base_im
     assert again.tag == made.tag
 
 
+def test_two_machines_build_the_same_image(
+    podman: Podman,
+    other_podman: Podman,
+    registry: Server,
+    repository: str,
+    base_image: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    files = {"Dockerfile": f"FROM {base_image}\nCOPY src /opt/kfpm/src\n".encode(), "src/x.py": b"x = 1\n"}
+    spec = ImageSpec(name="same", base=base_image, files=files, platform=PLATFORM)
+    first = EngineBuilder("podman", f"{registry.host}/{repository}/first").build(spec, RecordingLog())
+    for name, value in other_podman.environment.items():
+        monkeypatch.setenv(name, value)
+    second = EngineBuilder("podman", f"{registry.host}/{repository}/second").build(spec, RecordingLog())
+    assert first.digest == second.digest
+    assert first.repository != second.repository
+
+
 def test_the_line_that_failed(builder: EngineBuilder, folder: Path, base_image: str, registry: Server) -> None:
     spec = spec_of(
         folder,
