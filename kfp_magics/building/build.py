@@ -1,4 +1,4 @@
-"""Building images of steps: several at once in threads of this process, seen as one run."""
+"""Building images of steps: several at once, seen as one run; the work itself, and whoever waits for it."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING
 
 from kfp_magics.building.plan import difference
 from kfp_magics.errors import BuildCancelledError, BuildError
+from kfp_magics.images.base import ImageRef
 from kfp_magics.model import State
 from kfp_magics.runs.images import BuiltImage
 from kfp_magics.runs.text import size_text
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from kfp_magics.building.choice import Builders
     from kfp_magics.building.plan import Planned, Planner
     from kfp_magics.building.record import Record, TaskLog
-    from kfp_magics.images.base import ImageRef
     from kfp_magics.model import Component, Run
     from kfp_magics.options import BuildOptions
     from kfp_magics.runs.store import Store
@@ -29,47 +29,33 @@ _GOODBYE = 30.0  # seconds that an interrupted build may take to end
 
 
 class Build:
-    """A build that goes on in threads of this process: the kernel stays free, and ends it when it ends.
+    """A build that goes on somewhere else: in threads of this process, or in a process of its own.
 
     Args:
-        record: Where it is written down.
-        components: The steps.
-        options: How; complete.
-        planner: Finds out what enters the images.
-        builders: Build them.
-        store: Where images are remembered.
-
-    Attributes:
-        images: Step → its image, as far as they are built.
+        look: Gives the build as a run, as it stands.
+        ended: Waits so many seconds for the end, and says whether it has come.
+        ask_to_end: Asks for the end.
     """
 
-    def __init__(
-        self,
-        record: Record,
-        components: Sequence[Component],
-        options: BuildOptions,
-        *,
-        planner: Planner,
-        builders: Builders,
-        store: Store,
-    ) -> None:
-        self.images: dict[str, ImageRef] = {}
-        self._record = record
-        self._components = components
-        self._options = options
-        self._planner = planner
-        self._builders = builders
-        self._store = store
-        self._ended = threading.Event()
+    def __init__(self, look: Callable[[], Run], ended: Callable[[float], bool], ask_to_end: Callable[[], None]) -> None:
+        self._look = look
+        self._ended = ended
+        self._ask_to_end = ask_to_end
 
     @property
     def run(self) -> Run:
         """The build as a run, as it stands."""
-        return self._record.run
+        return self._look()
 
-    def start(self) -> None:
-        """Begins."""
-        threading.Thread(target=self._carry_out, name="kfp-magics build", daemon=True).start()
+    @property
+    def images(self) -> dict[str, ImageRef]:
+        """Step → its image, as far as they are built."""
+        found = {}
+        for task in self.run.tasks:
+            if task.state is State.SUCCEEDED:
+                repository, _, digest = task.image.rpartition("@")
+                found[task.id] = ImageRef(repository=repository, digest=digest, tag=task.outputs["tag"])
+        return found
 
     def wait(self, seconds: float = float("inf")) -> bool:
         """Waits for the end; an interrupt ends the build.
@@ -82,12 +68,14 @@ class Build:
         """
         deadline = time.monotonic() + seconds
         try:
-            while not self._ended.wait(max(0.0, min(0.1, deadline - time.monotonic()))):
+            while not self._ended(max(0.0, min(0.1, deadline - time.monotonic()))):
                 if time.monotonic() >= deadline:
                     return False
         except KeyboardInterrupt:
-            self._record.ask_to_end()
-            self._ended.wait(_GOODBYE)
+            self._ask_to_end()
+            deadline = time.monotonic() + _GOODBYE
+            while not self._ended(0.1) and time.monotonic() < deadline:
+                pass
             raise
         return True
 
@@ -98,17 +86,62 @@ class Build:
             BuildError: One could not be built.
         """
         self.wait()
-        failed = next((task for task in self.run.tasks if task.state is State.FAILED), None)
+        run = self.run
+        failed = next((task for task in run.tasks if task.state is State.FAILED), None)
         if failed is not None and failed.error is not None:
             raise BuildError(
                 f"The image of {failed.name!r} cannot be built: {failed.error.message}",
-                failed.error.hint or f"%kfp_logs {self.run.id} {failed.id} shows more.",
+                failed.error.hint or f"%kfp_logs {run.id} {failed.id} shows more.",
             )
-        if self.run.state is not State.SUCCEEDED:
-            raise BuildCancelledError(f"The build {self.run.id} was cancelled.", "%kfp_build builds what is missing.")
-        return dict(self.images)
+        if run.state is not State.SUCCEEDED:
+            raise BuildCancelledError(f"The build {run.id} was cancelled.", "%kfp_build builds what is missing.")
+        return self.images
 
-    def _carry_out(self) -> None:
+
+class Work:
+    """Carries out a build in this process.
+
+    Args:
+        record: Where it is written down.
+        components: The steps.
+        options: How; complete.
+        planner: Finds out what enters the images.
+        builders: Build them.
+        store: Where images are remembered.
+    """
+
+    def __init__(
+        self,
+        record: Record,
+        components: Sequence[Component],
+        options: BuildOptions,
+        *,
+        planner: Planner,
+        builders: Builders,
+        store: Store,
+    ) -> None:
+        self._record = record
+        self._components = components
+        self._options = options
+        self._planner = planner
+        self._builders = builders
+        self._store = store
+
+    def in_background(self) -> Build:
+        """Carries it out in threads: at once, and no longer than this process lives."""
+        ended = threading.Event()
+
+        def work() -> None:
+            try:
+                self.carry_out()
+            finally:
+                ended.set()
+
+        threading.Thread(target=work, name="kfp-magics build", daemon=True).start()
+        return Build(lambda: self._record.run, ended.wait, self._record.ask_to_end)
+
+    def carry_out(self) -> None:
+        """Builds everything, and writes how it ended."""
         try:
             with ThreadPoolExecutor(min(_AT_ONCE, len(self._components))) as pool:
                 done = [pool.submit(self._one, component) for component in self._components]
@@ -116,7 +149,6 @@ class Build:
                 one.result()  # what nobody foresaw keeps its stack
         finally:
             self._record.close()
-            self._ended.set()
 
     def _one(self, component: Component) -> None:
         started = time.monotonic()
@@ -131,7 +163,6 @@ class Build:
             ref = builder.build(planned.spec, log)
             self._tell_what_was_done(planned, log)
             self._store.remember_image(self._built(planned, ref, builder.name))
-            self.images[component.name] = ref
             log.built(ref, _reason(planned, ref, log, time.monotonic() - started))
 
     def _tell_what_was_done(self, planned: Planned, log: TaskLog) -> None:
@@ -150,7 +181,7 @@ class Build:
             below=planned.below,
             builder=builder,
             created=time.time(),
-            run_id=self.run.id,
+            run_id=self._record.run.id,
         )
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from kfp_magics.building.build import Build
+from kfp_magics.building.build import Work
 from kfp_magics.building.plan import Planned, Planner, difference
 from kfp_magics.errors import BuildError, KfpMagicsError, NotFoundError, did_you_mean
 from kfp_magics.handles import kfp_components
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
+    from kfp_magics.building.build import Build
     from kfp_magics.building.choice import Builders
     from kfp_magics.definitions import Definitions
     from kfp_magics.images.registry import Registries
@@ -110,7 +111,7 @@ class Images:
         return list(found.values())
 
     def build(self, components: Sequence[Component], options: BuildOptions, *, notebook: str = "") -> Build:
-        """Builds images in the background.
+        """Builds images in the background: what takes long in a process of its own, which a kernel's end does not end.
 
         Args:
             components: Of which steps.
@@ -128,7 +129,7 @@ class Images:
 
         options = options.complete(self._settings)
         check_destination(options.registry)
-        record = Record(
+        record = Record.begin(
             self._settings,
             self._store,
             components,
@@ -136,9 +137,19 @@ class Images:
             notebook=notebook,
             started_by=options.started_by,
         )
-        build = Build(record, components, options, planner=self._planner(), builders=self._builders, store=self._store)
-        build.start()
-        return build
+        if _takes_long(components, options):
+            from kfp_magics.building import detached  # noqa: PLC0415  (only for these)
+
+            return detached.start(record, components, options, self._settings, lambda: self._look(record.run.id))
+        return Work(
+            record, components, options, planner=self._planner(), builders=self._builders, store=self._store
+        ).in_background()
+
+    def _look(self, run_id: str) -> Run:
+        from kfp_magics.backends.known import Backends  # noqa: PLC0415  (not needed to author)
+        from kfp_magics.runs import actions  # noqa: PLC0415  (as above)
+
+        return actions.current(self._store, Backends(self._settings, self._store), run_id)
 
     def folders(self, names: Iterable[str], options: BuildOptions, target: Path) -> list[StepFolder]:
         """Writes the folders from which images would be built, and builds nothing.
@@ -279,6 +290,13 @@ class Images:
         if built is None:
             return "code newer than image: %kfp_build rebuilds it"
         return "image in sync" if built.digest == digest else "image newer than this run"
+
+
+def _takes_long(components: Sequence[Component], options: BuildOptions) -> bool:
+    """Whether something is carried out to build an image, as a Dockerfile is."""
+    return options.builder not in {"auto", "append"} or any(
+        component.language == "context" and not component.entry for component in components
+    )
 
 
 def _buildable(pipeline: Pipeline) -> dict[str, Component]:

@@ -19,6 +19,7 @@ from kfp_magics.model import Failure, Run, State, Task
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from pathlib import Path
     from typing import TextIO
 
     from kfp_magics.images.base import ImageRef
@@ -36,16 +37,22 @@ class Record:
     process that builds still lives, reads the logs and can ask for the end.
 
     Args:
-        settings: Where it is kept.
         store: Where it is remembered.
-        components: A task for each.
-        target: Where the images go.
-        notebook: Path of the notebook.
-        started_by: ``notebook`` or ``cli``.
+        folder: The folder of the run.
+        run: The build as it starts.
+        held: The lock, open.
     """
 
-    def __init__(
-        self,
+    def __init__(self, store: Store, folder: Path, run: Run, held: int) -> None:
+        self.folder = folder
+        self.run = run
+        self.held = held
+        self._store = store
+        self._guard = threading.Lock()
+
+    @classmethod
+    def begin(
+        cls,
         settings: Settings,
         store: Store,
         components: Sequence[Component],
@@ -53,15 +60,23 @@ class Record:
         target: str,
         notebook: str = "",
         started_by: str = "notebook",
-    ) -> None:
-        self._store = store
-        self._guard = threading.Lock()
+    ) -> Record:
+        """Writes down that a build begins in this process.
+
+        Args:
+            settings: Where it is kept.
+            store: Where it is remembered.
+            components: A task for each.
+            target: Where the images go.
+            notebook: Path of the notebook.
+            started_by: ``notebook`` or ``cli``.
+        """
         now = time.time()
         run_id = f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime(now))}-{secrets.token_hex(3)}"
-        self.folder = requests.folder_of(settings, run_id)
+        folder = requests.folder_of(settings, run_id)
         names = [component.name for component in components]
         what = ", ".join(names) if len(names) <= 3 else f"{len(names)} images"
-        self.run = Run(
+        run = Run(
             id=run_id,
             name=f"build {what} {time.strftime('%H:%M:%S', time.localtime(now))}",
             kind="build",
@@ -84,12 +99,11 @@ class Record:
         request = requests.Request(
             run_id=run_id, ir="", arguments={}, options=options, settings=requests.engine_settings(settings)
         )
-        requests.write(self.folder, request)
-        held = lock.take(self.folder)
+        requests.write(folder, request)
+        held = lock.take(folder)
         assert held is not None, "the folder is new"
-        self._held = held
         sign(held, os.getpid())
-        store.save(self.run)
+        return cls(store, folder, store.save(run), held)
 
     def ask_to_end(self) -> None:
         """Asks for the end of the build."""
@@ -157,7 +171,7 @@ class Record:
                 error = replace(failed[0].error or Failure(message="unknown"), hint="")
                 error = replace(error, message=f"{failed[0].name}: {error.message}")
             self.run = self._store.save(replace(self.run, state=state, finished=time.time(), error=error))
-            os.close(self._held)
+            os.close(self.held)
             return self.run
 
 

@@ -365,7 +365,7 @@ from kfp_magics.runs.store import Store
 from kfp_magics.settings import Settings
 settings = Settings(home={session.settings.home!r})
 train = Component(name="train", language="python", source="")
-record = Record(settings, Store(settings.store_path), [train], target="r")
+record = Record.begin(settings, Store(settings.store_path), [train], target="r")
 with record.task("train"):
     print(record.run.id, flush=True)
     os._exit(1)
