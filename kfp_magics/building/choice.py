@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from kfp_magics import engines
 from kfp_magics.errors import BuildError, EngineError
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from kfp_magics.images.base import Builder, ImageSpec
     from kfp_magics.images.registry import Registries
+    from kfp_magics.images.wheels import Bytecode
     from kfp_magics.options import BuildOptions
     from kfp_magics.settings import Settings
 
@@ -32,7 +33,8 @@ def _append(options: BuildOptions, settings: Settings, registries: Registries) -
     from kfp_magics.images.append import AppendBuilder  # noqa: PLC0415  (only when something is built)
 
     cache = settings.home_path / "images"
-    return AppendBuilder(options.registry, registries, cache, compression=settings.compression)
+    bytecode = cast("Bytecode", settings.bytecode)  # one of its words: the setting takes no others
+    return AppendBuilder(options.registry, registries, cache, compression=settings.compression, bytecode=bytecode)
 
 
 def _engine(options: BuildOptions, settings: Settings, _registries: Registries) -> Builder:

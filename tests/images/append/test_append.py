@@ -169,3 +169,21 @@ def test_a_wheel_that_was_changed_since_is_refused(site: Site, wheelhouse: Wheel
     with pytest.raises(BuildError, match=r"(?s)not what its lock says.*kfpm-changed"):
         site.builder().build(site.spec("", line), Lines())
     assert site.tags() == []
+
+
+def test_large_packages_are_compiled_when_it_is_asked_for(site: Site, wheelhouse: Wheelhouse) -> None:
+    line = wheelhouse.locked(
+        "kfpm_long", {"kfpm_long.py": f'TEXT = """{"x" * 2_100_000}"""\n', "kfpm_test/tests/a.py": ""}
+    )
+    small = wheelhouse.locked("kfpm_short", {"kfpm_short.py": "x = 1\n"})
+    compiled = {}
+    for bytecode in ("all", "small", "none"):
+        builder = site.builder(bytecode=bytecode)
+        ref = builder.build(site.spec("", line, small, name=bytecode), Lines())
+        names = [name for layer in site.layers(ref.digest, bytecode) for name in layer.getnames()]
+        compiled[bytecode] = sorted(
+            name.rpartition("/")[2].partition(".")[0] for name in names if name.endswith(".pyc")
+        )
+    assert compiled == {"all": ["kfpm_long", "kfpm_short"], "small": ["kfpm_short"], "none": []}
+    foreign = site.builder("foreign").build(site.spec("", small, python="3.9", name="foreign"), Lines())
+    assert not [name for layer in site.layers(foreign.digest, "foreign") for name in layer.getnames() if "pyc" in name]
