@@ -16,8 +16,10 @@ from kfp_magics.model import State
 from kfp_magics.options import BuildOptions
 from kfp_magics.session import Session
 from kfp_magics.settings import Settings
+from tests.images.cloudbuild_server import CloudBuildServer
 from tests.images.containers import Podman
 from tests.images.registries import Server
+from tests.images.test_cloudbuild import base, google_storage, server  # noqa: F401  (fixtures)
 
 
 @pytest.fixture
@@ -81,3 +83,30 @@ def test_it_is_cancelled_and_its_failure_is_told(session: Session, base_image: s
     folder(session, tmp_path / "folder", f"FROM {base_image}", "RUN echo sorry >&2; exit 3")
     with pytest.raises(BuildError, match=r"'folder' cannot be built: .*exit 3"):
         session.build(["folder"], BuildOptions(builder="podman")).result()
+
+
+def test_cloud_build_carries_out_a_folder_of_its_own(
+    session: Session,
+    server: CloudBuildServer,  # noqa: F811  (the fixture)
+    base_image: str,
+    tmp_path: Path,
+) -> None:
+    session.settings.google_project, session.settings.cloudbuild_endpoint = "shop", server.endpoint
+    place = tmp_path / "deploy"
+    place.mkdir()
+    (place / "main.sh").write_text("echo hello\n")
+    (place / "Made").write_text(f"FROM {base_image}\nCOPY main.sh /main.sh\n")
+    (place / "cloudbuild.yaml").write_text(
+        "steps:\n"
+        "- name: gcr.io/cloud-builders/docker\n"
+        "  args: [build, -f, Made, -t, '${_REGISTRY}/deploy:${_TAG}', .]\n"
+        "images: ['${_REGISTRY}/deploy:${_TAG}']\n"
+    )
+    session.component("", CellOptions(context=str(place), base_image=base_image))
+    build = session.build(["deploy"])
+    ref = build.result()["deploy"]
+    assert ref.repository == f"{session.settings.registry}/deploy"
+    assert "by cloudbuild" in "".join(session.logs(build.run, "deploy"))
+    again = session.build(["deploy"])
+    assert again.result() == {"deploy": ref}
+    assert again.run.tasks[0].outputs["did"] == "unchanged"
