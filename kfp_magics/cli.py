@@ -17,6 +17,7 @@ from kfp_magics.model import State
 from kfp_magics.options import BUILDERS, PLATFORMS, BuildOptions, RunOptions
 from kfp_magics.runs import text
 from kfp_magics.session import Session
+from kfp_magics.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -113,6 +114,7 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParse
 
     _add_building(commands)
     _add_looking(commands)
+    _add_serving(commands)
     for name, what in (("cancel", "end a run; exit handlers still run"), ("retry", "resume a failed run")):
         acting = commands.add_parser(name, help=what)
         acting.add_argument("run", nargs="?", default="", help="id, start of an id, name, or 'last'")
@@ -148,6 +150,31 @@ def _add_looking(commands: Commands) -> None:
     logs.add_argument("step", nargs="?", default="", help="only this step")
     logs.add_argument("-f", "--follow", action="store_true", help="until the run has ended")
     logs.set_defaults(command=_logs)
+
+
+def _add_serving(commands: Commands) -> None:
+    serve = commands.add_parser("serve", help="answer the kfp client and command line with this machine's engine")
+    serve.add_argument("--host", default="127.0.0.1", help="address to listen at")
+    serve.add_argument("--port", type=int, default=8888, help="port to listen at; 0 takes a free one")
+    serve.add_argument("--token-file", default="", help="file with the token that clients must send")
+    serve.add_argument("--allow-remote", action="store_true", help="also listen where other machines can reach it")
+    serve.set_defaults(command=_serve)
+
+
+def _serve(words: argparse.Namespace) -> int:
+    try:
+        from kfp_magics.gateway.serve import Door  # noqa: PLC0415  (only here, and an extra)
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("kfp_magics"):
+            raise
+        raise DefinitionError(
+            f"Serving needs the package {error.name!r}.", "Install it: pip install 'kfp-magics[serve]'"
+        ) from error
+    remote: bool = words.allow_remote
+    door = Door(Settings(), host=words.host, port=words.port, token_file=words.token_file, remote=remote)
+    print(door.greeting, flush=True)
+    door.run()
+    return 0
 
 
 def _run(words: argparse.Namespace) -> int:

@@ -8,7 +8,7 @@ import pytest
 
 from kfp_magics.settings import Settings
 
-pytest_plugins = ["tests.images.registries", "tests.images.containers"]
+pytest_plugins = ["tests.images.registries", "tests.images.containers", "tests.gateway.servers"]
 
 
 @pytest.fixture(autouse=True)

@@ -96,7 +96,40 @@ def _third(connection: sqlite3.Connection) -> None:
     )
 
 
-_MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_first, _second, _third)
+def _fourth(connection: sqlite3.Connection) -> None:
+    """What Kubeflow Pipelines remembers besides runs, so that its API can be answered for those of this machine.
+
+    Times are seconds since the epoch. A run's experiment is known by its name alone, as in `Run`.
+    """
+    for statement in (
+        """CREATE TABLE experiments (
+            born INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, display_name TEXT NOT NULL UNIQUE,
+            description TEXT NOT NULL, created REAL NOT NULL, archived INTEGER NOT NULL DEFAULT 0,
+            deleted INTEGER NOT NULL DEFAULT 0)""",
+        """CREATE TABLE pipelines (
+            born INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, name TEXT NOT NULL UNIQUE,
+            display_name TEXT NOT NULL, description TEXT NOT NULL, created REAL NOT NULL, tags TEXT NOT NULL)""",
+        """CREATE TABLE pipeline_versions (
+            born INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, pipeline_id TEXT NOT NULL,
+            name TEXT NOT NULL, display_name TEXT NOT NULL, description TEXT NOT NULL, created REAL NOT NULL,
+            code_source_url TEXT NOT NULL, tags TEXT NOT NULL, ir TEXT NOT NULL, UNIQUE (pipeline_id, name))""",
+        """CREATE TABLE schedules (
+            born INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, display_name TEXT NOT NULL,
+            description TEXT NOT NULL, created REAL NOT NULL, updated REAL NOT NULL, enabled INTEGER NOT NULL,
+            experiment TEXT NOT NULL, last REAL, fired INTEGER NOT NULL DEFAULT 0, error TEXT NOT NULL DEFAULT '',
+            body TEXT NOT NULL)""",
+        """CREATE TABLE run_facts (
+            run_id TEXT PRIMARY KEY, description TEXT NOT NULL, pipeline_id TEXT NOT NULL, version_id TEXT NOT NULL,
+            schedule_id TEXT NOT NULL, scheduled REAL, service_account TEXT NOT NULL, pipeline_root TEXT NOT NULL,
+            cancel_asked REAL) WITHOUT ROWID""",
+        "CREATE INDEX run_facts_by_schedule ON run_facts (schedule_id) WHERE schedule_id <> ''",
+        """CREATE TRIGGER run_facts_end AFTER DELETE ON runs BEGIN
+            DELETE FROM run_facts WHERE run_id = old.id; END""",
+    ):
+        connection.execute(statement)
+
+
+_MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_first, _second, _third, _fourth)
 
 SAVE_RUN = """INSERT INTO runs (id, attempt, state, final, name, kind, pipeline, experiment, notebook, backend,
         started_by, words, revision, summary, body)

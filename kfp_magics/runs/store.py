@@ -287,6 +287,16 @@ class Store:
                     connection.execute("COMMIT")
 
     @contextmanager
+    def writing(self) -> Iterator[sqlite3.Connection]:
+        """Gives a connection that may write what stands beside the runs; all of it is written, or nothing.
+
+        Raises:
+            StoreError: The store cannot be written.
+        """
+        with self._transaction() as (connection, _):
+            yield connection
+
+    @contextmanager
     def _transaction(self) -> Iterator[tuple[sqlite3.Connection, int]]:
         """Gives a connection that may write, and the revision of what it writes."""
         with self._using() as connection:
