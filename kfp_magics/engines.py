@@ -145,6 +145,23 @@ def is_loopback(reference: str) -> bool:
         return False
 
 
+def names(engine: Engine, reference: str) -> tuple[str, ...]:
+    """The names under which an image is looked for, one after the other.
+
+    An image without a host is Docker Hub's to docker and to clusters. podman and buildah look where their own
+    configuration says, which on many machines is nowhere, and Docker Hub comes last.
+    """
+    first, slash, _ = reference.partition("/")
+    has_host = bool(slash) and ("." in first or ":" in first or first == "localhost")
+    if engine.name == "docker" or has_host:
+        return (reference,)
+    return reference, f"docker.io/{reference}" if slash else f"docker.io/library/{reference}"
+
+
+UNRESOLVED = "short-name"
+"""What podman and buildah say of an image without a host that they look for nowhere."""
+
+
 def plain_http(engine: Engine, reference: str, asked: str = "") -> tuple[str, ...]:
     """The options that let an engine speak plain HTTP to a registry: on loopback, or where the user asked for it.
 

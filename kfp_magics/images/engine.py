@@ -156,12 +156,20 @@ def _extract(tar: tarfile.TarFile, member: tarfile.TarInfo, target: Path) -> Non
 
 
 def _pull_bases(work: _Work) -> None:
-    """Pulls bases from registries that may speak plain HTTP; engines pull all others themselves."""
+    """Pulls bases from registries without TLS, and those whose name has no host; engines pull all others themselves."""
     for image in base_images(work.text):
+        names = engines.names(work.engine, image)
         options = engines.plain_http(work.engine, image, work.plain_http)
-        if options and not _output(work, "inspect", "--type", "image", image):
-            work.log.step(f"pulling {image}")
-            _call(work, ["pull", *options, image], f"The base image {image} cannot be pulled")
+        special = options or len(names) > 1
+        if not special or "$" in image or _output(work, "inspect", "--type", "image", image):
+            continue
+        work.log.step(f"pulling {image}")
+        for name in names:
+            code, last = _follow(work, ["pull", *options, name])
+            if not code or not any(engines.UNRESOLVED in line for line in last):
+                break
+        if code:
+            raise BuildError(f"The base image {image} cannot be pulled: {_reason(last)}", _hint(work, last))
 
 
 def _build(work: _Work, file: Path) -> str:
@@ -210,14 +218,18 @@ def _push_by_docker(work: _Work, image: str, tagged: str) -> str:
 
 
 def _call(work: _Work, words: list[str], failed: str) -> list[str]:
+    code, last = _follow(work, words)
+    if code:
+        raise BuildError(f"{failed}: {_reason(last)}", _hint(work, last))
+    return last
+
+
+def _follow(work: _Work, words: list[str]) -> tuple[int, list[str]]:
     def on_line(line: str) -> None:
         if not _NOISE.match(line):
             work.log.write(f"{line}\n")
 
-    code, last = follow([work.engine.program, *words], on_line, work.log.check)
-    if code:
-        raise BuildError(f"{failed}: {_reason(last)}", _hint(work, last))
-    return last
+    return follow([work.engine.program, *words], on_line, work.log.check)
 
 
 def _output(work: _Work, *words: str) -> str:

@@ -251,6 +251,13 @@ class Podman:
         process.terminate()
         process.wait(10)
 
+    def find_on_docker_hub(self, path: str, place: str) -> None:
+        """Has images under a path of Docker Hub's come from a registry on loopback."""
+        (self.folder / "registries.conf").write_text(
+            "unqualified-search-registries = []\n"
+            f'[[registry]]\nprefix = "docker.io/{path}"\nlocation = "{place}"\ninsecure = true\n'
+        )
+
     def close(self) -> None:
         """Ends its containers and removes its storage."""
         self("rm", "--all", "--force", "--time", "0")
@@ -318,9 +325,11 @@ def podman_storage() -> Iterator[Podman]:
 
 
 @pytest.fixture
-def other_podman() -> Iterator[Podman]:
-    """podman as on another machine: it has nothing yet."""
+def other_podman(monkeypatch: pytest.MonkeyPatch) -> Iterator[Podman]:
+    """podman as on another machine, where it has nothing yet; whatever the test starts uses it."""
     made = Podman(Path(tempfile.mkdtemp(prefix="kfpm-", dir="/tmp")))
+    for name, value in made.environment.items():
+        monkeypatch.setenv(name, value)
     yield made
     made.close()
 

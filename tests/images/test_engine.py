@@ -1,20 +1,22 @@
 """docker, podman and buildah as builders, for real: what they build is pushed, inspected and run."""
 
-from __future__ import annotations
-
 import subprocess
 from pathlib import Path
 
 import psutil
 import pytest
+from kfp import dsl
 
+from kfp_magics.backends.base import SubmitOptions
 from kfp_magics.errors import BuildCancelledError, BuildError
 from kfp_magics.images.base import ImageSpec
 from kfp_magics.images.engine import EngineBuilder
 from kfp_magics.images.folders import digest_of, read_folder
+from kfp_magics.settings import Settings
 from tests.images.containers import PLATFORM, Podman, skopeo_inspect
 from tests.images.recording import RecordingLog
 from tests.images.registries import Server
+from tests.local.conftest import Engine
 
 
 @pytest.fixture(params=["buildah", "podman", "docker"])
@@ -86,21 +88,37 @@ def test_a_folder_becomes_an_image(builder: EngineBuilder, folder: Path, base_im
 
 
 def test_two_machines_build_the_same_image(
-    podman: Podman,
-    other_podman: Podman,
-    registry: Server,
-    repository: str,
-    base_image: str,
-    monkeypatch: pytest.MonkeyPatch,
+    podman: Podman, registry: Server, repository: str, base_image: str, request: pytest.FixtureRequest
 ) -> None:
     files = {"Dockerfile": f"FROM {base_image}\nCOPY src /opt/kfpm/src\n".encode(), "src/x.py": b"x = 1\n"}
     spec = ImageSpec(name="same", base=base_image, files=files, platform=PLATFORM)
     first = EngineBuilder("podman", f"{registry.host}/{repository}/first").build(spec, RecordingLog())
-    for name, value in other_podman.environment.items():
-        monkeypatch.setenv(name, value)
+    request.getfixturevalue("other_podman")
     second = EngineBuilder("podman", f"{registry.host}/{repository}/second").build(spec, RecordingLog())
     assert first.digest == second.digest
     assert first.repository != second.repository
+
+
+def test_names_without_a_host_are_docker_hubs(
+    other_podman: Podman, registry: Server, repository: str, base_image: str, folder: Path, settings: Settings
+) -> None:
+    other_podman.find_on_docker_hub("acme", f"{registry.host}/base")
+    spec = spec_of(folder, "FROM acme/python:3.11\nCMD echo hub\n")
+    for name in ("buildah", "podman"):
+        made = EngineBuilder(name, f"{registry.host}/{repository}/{name}").build(spec, RecordingLog())
+        assert other_podman.run(str(made)) == "hub\n"
+    other_podman("rmi", "--all", "--force")
+
+    @dsl.container_component
+    def say(said: dsl.OutputPath(str)):  # type: ignore[valid-type]
+        return dsl.ContainerSpec(image="acme/python:3.11", command=["sh", "-c", 'echo ran > "$0"'], args=[said])
+
+    @dsl.pipeline(name="hub")
+    def hub():
+        say()
+
+    with Engine(settings) as engine:
+        assert engine.run(hub, SubmitOptions(executor="container")).tasks[0].outputs == {"said": "ran\n"}
 
 
 def test_the_line_that_failed(builder: EngineBuilder, folder: Path, base_image: str, registry: Server) -> None:

@@ -8,7 +8,7 @@ from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from kfp_magics.engines import plain_http
+from kfp_magics.engines import UNRESOLVED, names, plain_http
 from kfp_magics.errors import EngineError
 
 if TYPE_CHECKING:
@@ -62,8 +62,22 @@ async def provide(engine: Engine, image: str, tell: Callable[[str], None], plain
     if await call(engine, "image", "inspect", "--format", "{{.Id}}", image):
         return
     tell(f"pulling {image}")
+    said = ""
+    for name in names(engine, image):
+        code, said = await _pull(engine, name, image, tell, plain)
+        if not code:
+            tell("")
+            return
+        if UNRESOLVED not in said:
+            break
+    raise _refusal(engine, image, said)
+
+
+async def _pull(
+    engine: Engine, name: str, shown: str, tell: Callable[[str], None], plain: str
+) -> tuple[int | None, str]:
     process = await asyncio.create_subprocess_exec(
-        *(engine.program, "pull", *plain_http(engine, image, plain), image),
+        *(engine.program, "pull", *plain_http(engine, name, plain), name),
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
@@ -77,16 +91,14 @@ async def provide(engine: Engine, image: str, tell: Callable[[str], None], plain
             last.append(line)
             if layer := _layer(line):
                 layers.add(layer)
-                tell(f"pulling {image} ({len(layers)} {'layer' if len(layers) == 1 else 'layers'})")
+                tell(f"pulling {shown} ({len(layers)} {'layer' if len(layers) == 1 else 'layers'})")
         await process.wait()
     except asyncio.CancelledError:
         with suppress(ProcessLookupError):
             process.terminate()
         await process.wait()
         raise
-    if process.returncode:
-        raise _refusal(engine, image, " ".join(last))
-    tell("")
+    return process.returncode, " ".join(last)
 
 
 def _layer(line: str) -> str:
