@@ -264,17 +264,19 @@ class Images:
             run: A run whose steps may have run in images.
 
         Returns:
-            Step → a few words; steps without an image and steps of other notebooks are left out.
+            Component → a few words; steps without an image and steps of other notebooks are left out.
         """
+        from kfp_magics import ir as irs  # noqa: PLC0415  (reads YAML, which authoring does not)
+
         options = BuildOptions().complete(self._settings)
         planner = self._planner(asks=False)
         notes: dict[str, str] = {}
         for task in run.tasks:
-            step = self._definitions.steps.get(task.component) or self._definitions.steps.get(task.name)
-            if step is None or "@sha256:" not in task.image or step.component.name in notes:
+            step = irs.look_up(self._definitions.steps, task.component)
+            if step is None or "@sha256:" not in task.image or task.component in notes:
                 continue
             note = self._note(step.component, task.image, planner, options)
-            notes |= {step.component.name: note} if note else {}
+            notes |= {task.component: note} if note else {}
         return notes
 
     def _note(self, component: Component, image: str, planner: Planner, options: BuildOptions) -> str:

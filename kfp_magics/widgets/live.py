@@ -44,6 +44,7 @@ class LiveRun:
         self._follow = follow
         self._tail = tail
         self._notes = notes
+        self._told: Mapping[str, str] | None = None
         self._widget: Any = None
         self._display_id = uuid4().hex
         self._shown = False
@@ -56,13 +57,12 @@ class LiveRun:
 
     def _noted(self) -> Run:
         """The run as it is shown: a step that has nothing else to say tells how its image stands."""
-        notes = self._notes(self.run) if self._notes else {}
-        if not notes:
+        if self._notes is None:
             return self.run
-        tasks = [
-            task if task.reason else replace(task, reason=notes.get(task.component) or notes.get(task.name, ""))
-            for task in self.run.tasks
-        ]
+        if self._told is None or self.run.state.final:  # big folders are not read again with each change
+            self._told = self._notes(self.run)
+        told = self._told
+        tasks = [task if task.reason else replace(task, reason=told.get(task.component, "")) for task in self.run.tasks]
         return replace(self.run, tasks=tuple(tasks))
 
     @property

@@ -24,7 +24,7 @@ FACTOR = 2
 def helper(x):
     return x * FACTOR
 
-def make(n: int, data: Output[Dataset]) -> int:
+def make_it(n: int, data: Output[Dataset]) -> int:
     if n > 9:
         raise ValueError(f"too much: {n}")
     with open(data.path, "w") as file:
@@ -63,7 +63,7 @@ def session(
         session.component("", given)
     session.pipeline(
         "\ndef everything(n: int):\n"
-        "    made = make(n=n)\n"
+        "    made = make_it(n=n)\n"
         "    said = say(data=made.outputs['data'], n=made.outputs['Output'])\n"
         "    plain(text=said.outputs['said'])\n"
         "    built(text=said.outputs['said'])\n"
@@ -79,7 +79,7 @@ def test_every_kind_of_step_runs_in_its_image(session: Session) -> None:
     builds: list[Any] = []
     run = session.wait(session.run("everything", {"n": 3}, IN_CONTAINERS, on_build=builds.append))
     assert outputs(run) == {
-        "make": {"Output": 6},
+        "make-it": {"Output": 6},
         "say": {"said": "made 6\n"},
         "plain": {"version": "plain --text made 6\n"},
         "built": {"version": "built --text made 6\n"},
@@ -93,8 +93,8 @@ def test_every_kind_of_step_runs_in_its_image(session: Session) -> None:
     with pytest.raises(RunFailedError, match=r"line 12 of its cell: raise ValueError"):
         session.wait(session.run("everything", {"n": 3}, IN_CONTAINERS, on_build=builds.append))
     second = session.find(builds[1].run.id)
-    assert {task.id: task.outputs["did"] for task in second.tasks} == {"make": "code"}
+    assert {task.id: task.outputs["did"] for task in second.tasks} == {"make_it": "code"}
     assert session.store.list(kind="build")[0].state is State.SUCCEEDED
-    trial = session.try_step("make", ["n=2"], RunOptions(cache=False, executor="container"))
-    assert outputs(trial.run) == {"make": {"Output": 4}}
+    trial = session.try_step("make_it", ["n=2"], RunOptions(cache=False, executor="container"))
+    assert outputs(trial.run) == {"make-it": {"Output": 4}}
     assert len(builds) == 2
