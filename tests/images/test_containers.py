@@ -292,6 +292,7 @@ def test_a_program_that_the_image_lacks(engine: Engine, base_image: str) -> None
         ("exit 127", "It ended with exit code 127."),
         ("kill -SEGV $$", "It was ended by SIGSEGV."),
         ("true", "The step wrote no output 'said'."),
+        ('ln -s /etc/hostname "$1"', "The output 'said' is a link to /etc/hostname, which is only in the container."),
     ],
 )
 def test_steps_that_fail(engine: Engine, script: Callable[..., Any], text: str, message: str) -> None:

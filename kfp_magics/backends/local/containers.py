@@ -9,6 +9,7 @@ import re
 import signal
 import tempfile
 from contextlib import suppress
+from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from kfp_magics import engines
@@ -21,7 +22,6 @@ from kfp_magics.model import Failure
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
-    from pathlib import Path
 
     from kfp_magics.engines import Engine
     from kfp_magics.settings import Settings
@@ -92,8 +92,8 @@ class ContainerExecutor:
             process = await self._start(launch, name, options)
             status, over = await self._wait(process, name, launch.folder)
             failure = endings.over_quota(self._settings.disk_quota) if over else None
-            if status and failure is None:
-                failure = await self._failure(status, name, launch, options)
+            if failure is None:
+                failure = await self._failure(status, name, launch, options) if status else _leading_out(launch)
         except asyncio.CancelledError:
             self._interrupted = True
             raise
@@ -251,6 +251,25 @@ def _mount(path: str, *, writable: bool) -> tuple[str, str]:
     if "," in path:
         raise EngineError(f"The path {path!r} cannot be mounted: it has a comma.", "Move the setting home elsewhere.")
     return "--mount", f"type=bind,source={path},target={path}" + ("" if writable else ",readonly")
+
+
+def _leading_out(launch: Launch) -> Failure | None:
+    """Refuses outputs that are links out of the step's folder: what they mean in the container is not what is here."""
+    outputs = launch.executor_input.get("outputs", {})
+    parameters, artifacts = outputs.get("parameters", {}), outputs.get("artifacts", {})
+    places = [("executor_output.json", outputs.get("outputFile", ""))]
+    places += [(name, one["outputFile"]) for name, one in parameters.items()]
+    places += [(name, artifact["uri"]) for name, one in artifacts.items() for artifact in one.get("artifacts", ())]
+    inside = launch.folder.resolve()
+    for name, place in places:
+        path = Path(place)
+        if path.is_symlink() and not path.resolve().is_relative_to(inside):
+            return Failure(
+                message=f"The output {name!r} is a link to {path.readlink()}, which is only in the container.",
+                hint="Write or copy the content to the path that the step was given.",
+                cell_id=endings.cell_of(launch),
+            )
+    return None
 
 
 def _did_not_start(status: int, launch: Launch, engine: Engine) -> Failure:
