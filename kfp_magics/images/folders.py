@@ -148,6 +148,11 @@ def _entry(root: Path, path: str, found: os.stat_result) -> Entry:
     return Entry(path=path, mode=0o755 if found.st_mode & stat.S_IXUSR else 0o644, size=found.st_size)
 
 
+def _open(path: Path) -> io.BufferedReader:
+    """Opens a file, and never what a link leads to that was put in its place meanwhile."""
+    return open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NOFOLLOW))
+
+
 def _unreadable(root: Path, path: str, error: OSError) -> BuildError:
     return BuildError(
         f"{path!r} in the folder {str(root)!r} cannot be read: {error.strerror}.",
@@ -166,7 +171,7 @@ def _looks_secret(root: Path, path: str, found: os.stat_result) -> bool:
     if found.st_size > _LARGE:
         return False
     try:
-        with (root / path).open("rb") as file:
+        with _open(root / path) as file:
             head = file.read(_LOOKED_AT)
     except OSError as error:
         raise _unreadable(root, path, error) from error
@@ -210,7 +215,8 @@ def _file_digest(root: Path, entry: Entry) -> str:
     path = root / entry.path
     try:
         if entry.size < _LARGE:
-            return hashlib.sha256(path.read_bytes()).hexdigest()
+            with _open(path) as file:
+                return hashlib.sha256(file.read()).hexdigest()
         found = path.stat()
         return _large_digest(str(path), found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino)
     except OSError as error:
@@ -220,7 +226,7 @@ def _file_digest(root: Path, entry: Entry) -> str:
 @lru_cache(maxsize=4096)
 def _large_digest(path: str, _size: int, _modified: int, _changed: int, _inode: int) -> str:
     """Reads a large file once for as long as the system says that it is the same."""
-    with Path(path).open("rb") as file:
+    with _open(Path(path)) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -257,7 +263,7 @@ def _pack_entry(tar: tarfile.TarFile, root: Path, entry: Entry, *, write: bool) 
             tar.addfile(info)
         return _link_digest(entry.link)
     try:
-        with (root / entry.path).open("rb") as file:
+        with _open(root / entry.path) as file:
             read = _Hashing(file)
             if write:
                 tar.addfile(_info(entry.path, entry.size, entry.mode), read)

@@ -295,6 +295,18 @@ def test_a_folder_that_changes_under_the_hand_is_refused(tmp_path: Path) -> None
             pack(found, {}, io.BytesIO(), digest=digest)
 
 
+def test_a_link_in_the_place_of_a_file_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("12345")
+    found = read_folder(fill(tmp_path / "folder", {"a.txt": "12345"}))
+    digest = digest_of(found)
+    (tmp_path / "folder" / "a.txt").unlink()
+    (tmp_path / "folder" / "a.txt").symlink_to(tmp_path / "secret")
+    with pytest.raises(BuildError, match="cannot be read"):
+        pack(found, {}, io.BytesIO(), digest=digest)
+    with pytest.raises(BuildError, match="cannot be read"):
+        digest_of(found)
+
+
 class Sink(io.RawIOBase):
     """Counts what is written."""
 
