@@ -130,7 +130,7 @@ class AppendBuilder:
         log.step("looking at the base image", 0.05)
         base = self._base(spec)
         image = Image.of(base.config, base.manifest.layers)
-        origin = Origin(self._registries(base.reference.host), base.reference.repository)
+        origin = Origin(self._registries(base.reference.host), base.reference.repository, self._cache.folder)
         blobs = [Blob(one.digest, one.size, origin) for one in image.layers]
         sent = 0
         if spec.requirements:

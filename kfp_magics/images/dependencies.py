@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -125,9 +126,10 @@ class Dependencies:
 
             def pack(one: Locked) -> Layer:
                 place = installed[one.name]
-                pieces = tar_pieces(place.entries(one.name, workers, target.most_compiled))
+                entries = place.entries(one.name, workers, target.most_compiled)
                 has_paths = place.has_path_files(one.name)
-                layer = self._cache.add(keys[one], one.what, pieces, target.how, has_paths=has_paths, check=log.check)
+                with closing(tar_pieces(entries)) as tar:
+                    layer = self._cache.add(keys[one], one.what, tar, target.how, has_paths=has_paths, check=log.check)
                 if layer.unpacked >= _LARGE:
                     self.sent.append(self._shelf.leave_layers(keys[one], [layer], log.check))
                 return layer

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock
 
 from kfp_magics.errors import BuildError
-from kfp_magics.images.layers import disk_error, whole
+from kfp_magics.images.layers import KEPT, disk_error, prune, whole
 from kfp_magics.images.manifests import OCI_MANIFEST
 from kfp_magics.images.references import digest_of
 from kfp_magics.images.stores import Blob, copy_verified
@@ -62,6 +62,7 @@ class FolderStore:
         del name
         place = self.blob(blob.digest)
         if place.exists() and place.stat().st_size == blob.size:
+            place.touch()
             return 0
         copy_verified(blob, place, check)
         return blob.size
@@ -165,6 +166,7 @@ class ArchiveStore(FolderStore):
                         tar.addfile(info, source)
         except OSError as error:
             raise disk_error(self._place, error) from error
+        prune(self.blob(config).parent, "*", KEPT)
         return super().publish(name, tag, manifest)
 
     def _file(self, name: str) -> Path:

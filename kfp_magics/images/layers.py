@@ -6,8 +6,10 @@ import hashlib
 import io
 import json
 import os
+import shutil
 import tarfile
 import tempfile
+import time
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
@@ -20,7 +22,7 @@ from kfp_magics.images.manifests import Descriptor
 from kfp_magics.images.references import digest_of, mismatch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Generator, Iterable, Iterator
 
     from kfp_magics.images.compression import Compressor
 
@@ -29,10 +31,13 @@ SITE = f"{ROOT}/site"
 SOURCE = f"{ROOT}/src"
 _REMARK = "dev.kfp-magics."
 _PIECE = 1 << 20  # compressors make the same bytes only of the same pieces
+KEPT = 20 << 30  # bytes
+_IN_USE, _ABANDONED = 3600.0, 24 * 3600.0  # seconds
 _LOOK = 0.25  # seconds between two questions whether to go on
 _LARGEST = 8 << 30
 _REST = bytes(100) + b"ustar\x0000" + bytes(247)  # no link, no names of users, no devices
 _REST_SUM = sum(_REST)
+_READ = 8 << 20
 _END = bytes(2 * tarfile.BLOCKSIZE)
 
 
@@ -117,7 +122,7 @@ def inside(path: str, folder: str) -> str:
     return f"{folder}/{'/'.join(parts)}"
 
 
-def tar_pieces(entries: Iterable[Entry]) -> Iterator[bytes]:
+def tar_pieces(entries: Iterable[Entry]) -> Generator[bytes, None, None]:
     """Writes entries as a tar: sorted, of no time and of root, with the folders that are ours and no others.
 
     Folders outside ``opt/kfpm`` are left out: an entry for one that is a symbolic link in the base image would replace
@@ -131,10 +136,15 @@ def tar_pieces(entries: Iterable[Entry]) -> Iterator[bytes]:
             yield _header(path, tarfile.DIRTYPE, 0o755, 0)
             continue
         mode = 0o755 if entry.executable else 0o644
-        content = entry.content if isinstance(entry.content, bytes) else entry.content.read_bytes()
-        yield _header(path, tarfile.REGTYPE, mode, len(content))
-        yield content
-        if rest := len(content) % tarfile.BLOCKSIZE:
+        if isinstance(entry.content, bytes):
+            yield _header(path, tarfile.REGTYPE, mode, size := len(entry.content))
+            yield entry.content
+        else:
+            with entry.content.open("rb", buffering=0) as file:
+                yield _header(path, tarfile.REGTYPE, mode, size := os.fstat(file.fileno()).st_size)
+                while piece := file.read(_READ):  # the libraries of some distributions are larger than memory
+                    yield piece
+        if rest := size % tarfile.BLOCKSIZE:
             yield bytes(tarfile.BLOCKSIZE - rest)
     yield _END
 
@@ -213,7 +223,7 @@ class LayerCache:
         limit: Bytes to keep; beyond, those that were not used for longest go.
     """
 
-    def __init__(self, folder: Path, limit: int = 20 << 30) -> None:
+    def __init__(self, folder: Path, limit: int = KEPT) -> None:
         self.folder = folder
         self._limit = limit
 
@@ -224,7 +234,7 @@ class LayerCache:
             layer = Layer(**json.loads(told.read_text(encoding="utf-8")), content=packed)
             if packed.stat().st_size != layer.size:
                 return None
-            os.utime(told)
+            os.utime(packed)
         except (OSError, ValueError, TypeError):
             return None
         return layer
@@ -307,22 +317,32 @@ class LayerCache:
             yield
 
     def prune(self) -> None:
-        """Deletes what was not used for longest until the rest fits the limit."""
-        found = []
-        for told in self.folder.glob("*.json"):
-            packed = told.with_suffix(".layer")
-            if told.exists() and packed.exists():
-                found.append((told.stat().st_mtime, packed.stat().st_size, told, packed))
-        total = sum(size for _, size, _, _ in found)
-        for _, size, told, packed in sorted(found):
-            if total <= self._limit:
-                return
-            told.unlink(missing_ok=True)
-            packed.unlink(missing_ok=True)
-            total -= size
+        """Deletes what was not used for longest until the rest fits the limit, and what killed builds left."""
+        prune(self.folder, "*.layer", self._limit)
+        for left in self.folder.glob(".*"):
+            if time.time() - left.lstat().st_mtime > _ABANDONED:
+                shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink(missing_ok=True)
 
     def _files(self, key: str) -> tuple[Path, Path]:
         return self.folder / f"{key}.json", self.folder / f"{key}.layer"
+
+
+def prune(folder: Path, files: str, limit: int) -> None:
+    """Deletes files that were not used for longest, with what is told about them, until the rest fits a limit.
+
+    Args:
+        folder: Where they are.
+        files: Pattern of their names.
+        limit: Bytes. What was used in the last hour stays in any case: somebody may be at it.
+    """
+    found = sorted((path.stat().st_mtime, path.stat().st_size, path) for path in folder.glob(files) if path.exists())
+    total = sum(size for _, size, _ in found)
+    for used, size, path in found:
+        if total <= limit or time.time() - used < _IN_USE:
+            return
+        path.with_suffix(".json").unlink(missing_ok=True)
+        path.unlink(missing_ok=True)
+        total -= size
 
 
 @contextmanager

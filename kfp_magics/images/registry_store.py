@@ -66,7 +66,7 @@ class RegistryStore:
 
     def blob_of(self, layer: Layer) -> Blob:
         """The file here, or the shelf."""
-        return Blob(layer.digest, layer.size, layer.content or Origin(self._registry, self._shelf))
+        return Blob(layer.digest, layer.size, layer.content or Origin(self._registry, self._shelf, self._cache.folder))
 
     def put(self, name: str, blob: Blob, check: Callable[[], None]) -> int:
         """Looks, mounts, sends: whatever is enough."""

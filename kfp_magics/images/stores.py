@@ -27,10 +27,12 @@ class Origin:
     Attributes:
         registry: Its client.
         repository: Path there.
+        scratch: Where there is room for a blob on its way from one registry to another.
     """
 
     registry: Registry
     repository: str
+    scratch: Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +72,8 @@ class Blob:
         elif isinstance(content, Path):
             yield lambda: _Watched(content, check)
         else:
-            with tempfile.TemporaryDirectory(prefix="kfpm-blob-") as scratch:
+            content.scratch.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(prefix=".blob-", dir=content.scratch) as scratch:
                 place = Path(scratch, "content")
                 yield lambda: _Watched(_fetched(self.digest, content, place, check), check)
 

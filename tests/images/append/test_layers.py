@@ -133,12 +133,17 @@ def test_what_was_not_used_for_longest_goes_first(tmp_path: Path) -> None:
     cache = LayerCache(tmp_path, limit=25_000)
     for number, key in enumerate("abc"):
         cache.add(key, key, [random.Random(number).randbytes(10_000)], compressor())
-        os.utime(tmp_path / f"{key}.json", (number, number))
+        os.utime(tmp_path / f"{key}.layer", (number, number))
     assert cache.find("a")  # used now
     cache.prune()
     assert cache.find("a")
     assert cache.find("c")
     assert not cache.find("b")
+    (tmp_path / ".install-x").mkdir()
+    (tmp_path / ".now").touch()
+    os.utime(tmp_path / ".install-x", (1, 1))
+    cache.prune()
+    assert [path.name for path in tmp_path.glob(".*")] == [".now"], "what a killed build left"
 
 
 _MODULE = """
