@@ -44,8 +44,13 @@ def _engine(options: BuildOptions, settings: Settings, _registries: Registries) 
 
 
 def _cloudbuild(options: BuildOptions, settings: Settings, registries: Registries) -> Builder:
-    from kfp_magics.images.cloudbuild import CloudBuildBuilder  # noqa: PLC0415  (imports Google's clients)
-
+    try:
+        from kfp_magics.images.cloudbuild import CloudBuildBuilder  # noqa: PLC0415  (imports Google's clients)
+    except ModuleNotFoundError as error:
+        raise BuildError(
+            f"The builder cloudbuild needs packages of Google's that are not here ({error.name}).",
+            "pip install 'kfp-magics[gcp]'",
+        ) from error
     return CloudBuildBuilder.from_settings(options.registry, settings, registries)
 
 

@@ -15,12 +15,13 @@ from typing import Any
 import pytest
 import yaml
 
+from kfp_magics.building.choice import _MAKERS
 from kfp_magics.cells.options import CellOptions
 from kfp_magics.errors import BackendError, BuildCancelledError, BuildError, DefinitionError, NotFoundError
-from kfp_magics.images.base import ImageRef, ImageSpec, Log
+from kfp_magics.images.base import Builder, ImageRef, ImageSpec, Log
 from kfp_magics.images.wrappers import Cached, Shared
 from kfp_magics.model import State
-from kfp_magics.options import BuildOptions, RunOptions
+from kfp_magics.options import BUILDERS, BuildOptions, RunOptions
 from kfp_magics.session import Session
 from kfp_magics.settings import Settings
 from tests.images.bases import push_description
@@ -392,3 +393,37 @@ def test_appending_ends_when_asked_to_and_leaves_no_tag(session: Session, tmp_pa
     registry = session.images._registries(options.registry.partition("/")[0])
     assert spec.tag not in registry.tags(options.registry.partition("/")[2] + "/train")
     assert builder.build(spec, Notes()).tag == spec.tag
+
+
+def test_who_builds_what(session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert {*_MAKERS, "auto"} == set(BUILDERS)
+    monkeypatch.setenv("PATH", str(tmp_path))  # no engine is here
+    with_dockerfile, with_steps = tmp_path / "a", tmp_path / "b"
+    for folder, name in ((with_dockerfile, "Dockerfile"), (with_steps, "cloudbuild.yaml")):
+        folder.mkdir()
+        (folder / name).write_text("FROM scratch\n")
+
+    def chosen(folder: Path | str, builder: str = "auto") -> Builder:
+        options = BuildOptions(builder=builder).complete(session.settings)
+        found = session.images._builders.choose(ImageSpec(name="x", folder=str(folder)), options)
+        assert isinstance(found, Builder)
+        return found
+
+    assert chosen("").name == "append"
+    for name in ("append", "docker", "podman", "buildah"):
+        assert chosen("", name).name == name
+    with pytest.raises(BuildError, match=r"has a Dockerfile. No container engine works here") as caught:
+        chosen(with_dockerfile)
+    assert "KFP_MAGICS_GOOGLE_PROJECT" in caught.value.hint
+    session.settings.google_project, session.settings.cloudbuild_endpoint = "shop", "http://127.0.0.1:1"
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", "http://127.0.0.1:1")
+    with monkeypatch.context() as without:
+        for name in [name for name in sys.modules if name.startswith("kfp_magics.images.cloudbuild")]:
+            without.delitem(sys.modules, name)
+        without.setitem(sys.modules, "google.cloud.devtools", None)
+        with pytest.raises(BuildError, match="not here") as caught:
+            chosen(with_dockerfile)
+    assert caught.value.hint == "pip install 'kfp-magics[gcp]'"
+    assert chosen(with_dockerfile).name == "cloudbuild"
+    assert chosen(with_steps).name == "cloudbuild"
+    assert chosen("").name == "append"
