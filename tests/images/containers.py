@@ -236,7 +236,7 @@ class Podman:
     @contextmanager
     def serve(self, socket: Path, plain_http: Iterable[str]) -> Iterator[None]:
         """Answers Docker's API; as Docker does it, some registries may do without TLS."""
-        command = [self._program, "system", "service", "--time", "0", f"unix://{socket}"]
+        command = [self._program, "system", "service", "--time", "300", f"unix://{socket}"]
         config = self.folder / "docker-registries.conf"
         config.write_text("".join(f'[[registry]]\nlocation = "{host}"\ninsecure = true\n' for host in plain_http))
         environment = os.environ | self.environment | {"CONTAINERS_REGISTRIES_CONF": str(config)}
@@ -247,9 +247,12 @@ class Podman:
             assert process.poll() is None, (self.folder / "service.log").read_text()
             assert time.monotonic() < deadline
             time.sleep(0.02)
-        yield
-        process.terminate()
-        process.wait(10)
+        try:
+            yield
+        finally:
+            process.terminate()
+            process.wait(10)
+            socket.unlink(missing_ok=True)
 
     def find_on_docker_hub(self, path: str, place: str) -> None:
         """Has images under a path of Docker Hub's come from a registry on loopback."""
@@ -342,21 +345,16 @@ def podman(podman_storage: Podman, monkeypatch: pytest.MonkeyPatch) -> Podman:
     return podman_storage
 
 
-@pytest.fixture(scope="session")
-def docker_socket(podman_storage: Podman, registry: Server, basic_registry: Server) -> Iterator[str]:
-    """podman as Docker's daemon: what Docker's own command talks to where no Docker runs."""
-    requires("docker")
-    socket = podman_storage.folder / "docker.sock"
-    with podman_storage.serve(socket, plain_http=[registry.host, basic_registry.host]):
-        yield f"unix://{socket}"
-
-
 @pytest.fixture
-def docker(podman: Podman, docker_socket: str, monkeypatch: pytest.MonkeyPatch) -> Podman:
-    """Docker's command with podman behind it; what it builds is in podman's storage."""
-    monkeypatch.setenv("DOCKER_HOST", docker_socket)
-    config = podman.folder / "docker"
+def docker(
+    podman: Podman, registry: Server, basic_registry: Server, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Podman]:
+    """Docker's command with podman behind it as its daemon; what it builds is in podman's storage."""
+    requires("docker")
+    socket, config = podman.folder / "docker.sock", podman.folder / "docker"
     config.mkdir(exist_ok=True)
     (config / "config.json").write_text("{}")
     monkeypatch.setenv("DOCKER_CONFIG", str(config))
-    return podman
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{socket}")
+    with podman.serve(socket, plain_http=[registry.host, basic_registry.host]):
+        yield podman
