@@ -7,7 +7,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kfp_magics.errors import AccessDeniedError, DigestMismatchError, ImageNotFoundError
+from kfp_magics.errors import (
+    AccessDeniedError,
+    DigestMismatchError,
+    ImageNotFoundError,
+    RegistryError,
+    RegistryUnavailableError,
+)
 from kfp_magics.images.gathering import gather
 from kfp_magics.images.image import Image
 from kfp_magics.images.layers import Layer, LayerCache
@@ -102,10 +108,9 @@ class RegistryStore:
         """Sends what the shelf lacks, then says what is there."""
         if self._is_shut:
             return 0
+        blobs = [*(self.blob_of(one) for one in layers), _NOTHING]
         try:
-            with ThreadPoolExecutor(8) as pool:
-                blobs = [*(self.blob_of(one) for one in layers), _NOTHING]
-                sent = sum(gather(pool, lambda blob: self._shelve(blob, check), blobs, check))
+            sent = self._shelve_all(blobs, check)
         except (AccessDeniedError, ImageNotFoundError):
             self._is_shut = True
             return 0
@@ -118,8 +123,19 @@ class RegistryStore:
             "layers": [one.describe().to_json() for one in layers],
         }
         body = json.dumps(manifest, sort_keys=True, separators=(",", ":")).encode()
-        self._registry.put_manifest(self._shelf, f"d-{key}", body, OCI_MANIFEST)
+        try:
+            self._registry.put_manifest(self._shelf, f"d-{key}", body, OCI_MANIFEST)
+        except RegistryUnavailableError:
+            raise
+        except RegistryError:  # what this process saw there may have been deleted since
+            self._shelved.difference_update(blob.digest for blob in blobs)
+            sent += self._shelve_all(blobs, check)
+            self._registry.put_manifest(self._shelf, f"d-{key}", body, OCI_MANIFEST)
         return sent
+
+    def _shelve_all(self, blobs: Sequence[Blob], check: Callable[[], None]) -> int:
+        with ThreadPoolExecutor(8) as pool:
+            return sum(gather(pool, lambda blob: self._shelve(blob, check), blobs, check))
 
     def _mountable(self, blob: Blob) -> str:
         content = blob.content

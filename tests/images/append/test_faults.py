@@ -158,12 +158,13 @@ def test_layers_that_changed_on_this_disk_are_refused_once(site: Site, requireme
     assert len(skopeo_inspect(str(ref))["Layers"]) == 5
 
 
+@pytest.mark.parametrize("deleted", ["train", ""])
 def test_what_was_deleted_in_the_registry_is_brought_again(
-    site: Site, registry: Server, requirements: tuple[str, ...]
+    site: Site, registry: Server, requirements: tuple[str, ...], deleted: str
 ) -> None:
     builder, log = site.builder(), Lines()
     builder.build(site.spec("x = 1\n", *requirements), log)
-    shutil.rmtree(registry.folder / "content/docker/registry/v2/repositories" / site.path / "train")
+    shutil.rmtree(registry.folder / "content/docker/registry/v2/repositories" / site.path / deleted)
     ref = builder.build(site.spec("x = 2\n", *requirements), log)
     assert "Looking again at everything" in log.text
     assert len(skopeo_inspect(str(ref))["Layers"]) == 5
