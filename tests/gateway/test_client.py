@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import threading
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
 
 import kfp_server_api
 import pytest
 from kfp_server_api.exceptions import ApiException
 
-from tests.gateway.pipelines import doubling
+from kfp_magics.backends.kfp.states import STATES
+from kfp_magics.model import State
+from kfp_magics.settings import Settings
+from tests.gateway.pipelines import doubling, failing, looping, resting
 from tests.gateway.servers import Gateway
+from tests.local.conftest import Engine, ir_of
 
 
 def ended(client, run_id: str, seconds: float = 60):
@@ -66,6 +74,301 @@ def test_a_function_runs_and_is_waited_for(shared_gateway: Gateway):
     found = raw(
         client, "/apis/v2beta1/runs/{run}/nodes/{node}/artifacts/table:read", run=run.run_id, node=step.pod_name
     )
-    import base64
-
     assert base64.b64decode(json.loads(found)["data"]) == b"twice,8\n"
+
+
+def test_a_run_is_terminated_and_resumed(shared_gateway: Gateway):
+    client = shared_gateway.client()
+    run_id = client.create_run_from_pipeline_func(resting, run_name="long").run_id
+    until(client, run_id, lambda run: details(run)["rest"].state == "RUNNING")
+    with pytest.raises(ApiException) as raised:
+        client._run_api.run_service_retry_run(run_id)
+    assert status_of(raised)[:2] == (400, 9)
+    client.terminate_run(run_id)
+    run = until(client, run_id, lambda run: run.state == "CANCELED")  # its own waiting does not know the word
+    assert [one.state for one in run.state_history] == ["PENDING", "RUNNING", "CANCELING", "CANCELED"]
+    with pytest.raises(ApiException) as raised:
+        client.terminate_run(run_id)
+    assert status_of(raised) == (400, 9, "The run 'long' has ended: it is cancelled.")
+    client._run_api.run_service_retry_run(run_id)
+    assert client.get_run(run_id).state in {"PENDING", "RUNNING"}
+    client.terminate_run(run_id)
+    until(client, run_id, lambda run: run.state == "CANCELED")
+
+
+def test_a_failure_says_why(shared_gateway: Gateway):
+    client = shared_gateway.client()
+    run = ended(client, client.create_run_from_pipeline_func(failing).run_id)
+    step = details(run)["broken"]
+    assert (run.state, step.state) == ("FAILED", "FAILED")
+    assert run.error.message == "broken: ValueError: no luck"
+    assert step.error.message == "ValueError: no luck"
+    raw_run = json.loads(raw(client, "/apis/v2beta1/runs/{run}", run=run.run_id))
+    assert any("no luck" in line for one in raw_run["error"]["details"] for line in one.get("stack_entries", ()))
+
+
+def test_runs_are_filtered_sorted_archived_and_deleted(gateway: Gateway):
+    client = gateway.client()
+    ids = {}
+    for name in ("b", "a", "c"):
+        ids[name] = client.create_run_from_pipeline_func(
+            doubling, run_name=name, experiment_name=f"of {name}", arguments={"number": 1}
+        ).run_id
+        assert ended(client, ids[name]).state == "SUCCEEDED"
+
+    def names(**asked):
+        return [run.display_name for run in client.list_runs(**asked).runs or ()]
+
+    def filtered(operation, key, **value):
+        return names(filter=json.dumps({"predicates": [{"operation": operation, "key": key, **value}]}))
+
+    assert names() == ["b", "a", "c"]
+    assert names(sort_by="created_at desc") == ["c", "a", "b"]
+    assert names(sort_by="display_name asc") == ["a", "b", "c"]
+    first = client.list_runs(sort_by="display_name desc", page_size=2)
+    assert first.total_size == 3
+    assert names(page_token=first.next_page_token, page_size=2) == ["a"]
+    of_a = client.get_experiment(experiment_name="of a").experiment_id
+    assert names(experiment_id=of_a) == ["a"]
+    assert filtered("EQUALS", "name", stringValue="a") == ["a"]
+    assert filtered(1, "display_name", string_value="c") == ["c"]
+    assert filtered("NOT_EQUALS", "display_name", string_value="c") == ["b", "a"]
+    assert filtered("IN", "run_id", string_values={"values": [ids["a"], ids["c"]]}) == ["a", "c"]
+    assert filtered("IS_SUBSTRING", "display_name", string_value="B") == ["b"]
+    assert filtered("EQUALS", "state", string_value="SUCCEEDED") == ["b", "a", "c"]
+    assert filtered("EQUALS", "state", string_value="FAILED") == []
+    past = (datetime.now(UTC) - timedelta(hours=1)).isoformat()
+    assert filtered("LESS_THAN", "created_at", timestamp_value=past) == []
+    assert filtered("GREATER_THAN_EQUALS", "finished_at", timestampValue=past) == ["b", "a", "c"]
+
+    client.archive_run(ids["b"])
+    assert client.get_run(ids["b"]).storage_state == "ARCHIVED"
+    assert filtered("EQUALS", "storage_state", string_value="AVAILABLE") == ["a", "c"]
+    client.unarchive_run(ids["b"])
+    assert filtered("EQUALS", "storage_state", string_value="ARCHIVED") == []
+    client.delete_run(ids["b"])
+    with pytest.raises(ApiException) as raised:
+        client.get_run(ids["b"])
+    assert status_of(raised)[:2] == (404, 5)
+
+    client.archive_experiment(of_a)
+    assert client.get_run(ids["a"]).storage_state == "ARCHIVED"
+    assert client.get_experiment(of_a).storage_state == "ARCHIVED"
+    client.delete_experiment(of_a)
+    assert "of a" not in {one.display_name for one in client.list_experiments(page_size=100).experiments}
+    assert client.get_run(ids["a"]).experiment_id == of_a
+    assert client.create_experiment("of a").experiment_id != of_a
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({"filter": "no json"}, "The filter is no JSON."),
+        ({"filter": "[]"}, "The filter has no list of predicates."),
+        ({"filter": equals("colour", "x")}, "There is no field 'colour' to filter or sort by."),
+        (
+            {"filter": json.dumps({"predicates": [{"operation": "LIKE", "key": "name", "string_value": "x"}]})},
+            "There is no operation 'LIKE'.",
+        ),
+        (
+            {"filter": json.dumps({"predicates": [{"operation": "EQUALS", "key": "name"}]})},
+            "The predicate about 'name' needs one value, and has 0.",
+        ),
+        (
+            {"filter": json.dumps({"predicates": [{"operation": "IN", "key": "name", "string_value": "x"}]})},
+            "The predicate about 'name' needs a list of values.",
+        ),
+        ({"filter": equals("created_at", "yesterday")}, "The field 'created_at' is no time: 'yesterday'."),
+        ({"sort_by": "name upwards"}, "'name upwards' is no order."),
+        ({"sort_by": "1; DROP TABLE runs"}, "'1; DROP TABLE runs' is no order."),
+        ({"page_token": "x"}, "The page token is none of ours."),
+        ({"page_size": -1}, "The page size '-1' is no whole number."),
+    ],
+)
+def test_a_list_that_cannot_be_read_says_why(shared_gateway: Gateway, asked, said):
+    with pytest.raises(ApiException) as raised:
+        shared_gateway.client().list_runs(**asked)
+    assert status_of(raised) == (400, 3, said)
+
+
+def test_what_cannot_be_started_says_why(shared_gateway: Gateway):
+    client = shared_gateway.client()
+    with pytest.raises(ApiException) as raised:
+        client.create_run_from_pipeline_func(doubling, arguments={"number": "many"})
+    assert status_of(raised)[:2] == (400, 3)
+    assert "number" in status_of(raised)[2]
+    create = client._run_api.run_service_create_run
+    with pytest.raises(ApiException) as raised:
+        create({"display_name": "x"})
+    assert status_of(raised) == (400, 3, "A run needs either a pipeline_spec or a pipeline_version_reference.")
+    with pytest.raises(ApiException) as raised:
+        create({"display_name": "x", "pipeline_version_reference": {"pipeline_id": "gone"}})
+    assert status_of(raised)[:2] == (404, 5)
+    with pytest.raises(ApiException) as raised:
+        create({"display_name": "x", "pipeline_spec": {"root": {}}})
+    assert status_of(raised)[:2] == (400, 3)
+    with pytest.raises(ApiException) as raised:
+        create({"display_name": "x", "experiment_id": "gone", "pipeline_spec": {"root": {"dag": {}}}})
+    assert status_of(raised)[:2] == (404, 5)
+
+
+def test_pipelines_have_versions(shared_gateway: Gateway, tmp_path: Path):
+    client = shared_gateway.client()
+    made = client.upload_pipeline_from_pipeline_func(doubling, pipeline_name="versioned", description="first")
+    assert (made.name, made.display_name, made.description) == ("versioned", "versioned", "first")
+    with pytest.raises(ApiException) as raised:
+        client.upload_pipeline_from_pipeline_func(doubling, pipeline_name="versioned")
+    assert status_of(raised) == (409, 6, "There is a pipeline 'versioned' already.")
+    second = client.upload_pipeline_version_from_pipeline_func(
+        resting, pipeline_version_name="second", pipeline_name="versioned"
+    )
+    versions = client.list_pipeline_versions(made.pipeline_id, sort_by="created_at desc").pipeline_versions
+    assert [one.display_name for one in versions] == ["second", "versioned"]
+    assert client.get_pipeline_id("versioned") == made.pipeline_id
+    assert client._pipelines_api.pipeline_service_get_pipeline_by_name("versioned") == client.get_pipeline(
+        made.pipeline_id
+    )
+    got = client.get_pipeline_version(made.pipeline_id, versions[1].pipeline_version_id)
+    assert got.pipeline_spec["pipelineInfo"]["name"] == "doubling"
+    experiment = client.create_experiment("Default").experiment_id
+    run = client.run_pipeline(
+        experiment, "by version", pipeline_id=made.pipeline_id, version_id=got.pipeline_version_id, params={"number": 3}
+    )
+    assert run.pipeline_version_reference.pipeline_version_id == got.pipeline_version_id
+    assert ended(client, run.run_id).state == "SUCCEEDED"
+    with pytest.raises(ApiException) as raised:
+        client.delete_pipeline(made.pipeline_id)
+    assert status_of(raised)[:2] == (400, 9)
+    client.delete_pipeline_version(made.pipeline_id, second.pipeline_version_id)
+    client.delete_pipeline_version(made.pipeline_id, got.pipeline_version_id)
+    client.delete_pipeline(made.pipeline_id)
+    assert client.get_pipeline_id("versioned") is None
+
+
+def archive_of(kind: str, content: bytes) -> bytes:
+    import io
+    import tarfile
+    import zipfile
+
+    file = io.BytesIO()
+    if kind == "zip":
+        with zipfile.ZipFile(file, "w") as made:
+            made.writestr("pipeline.yaml", content)
+    else:
+        with tarfile.open(fileobj=file, mode="w:gz") as made:
+            member = tarfile.TarInfo("inside/pipeline.yaml")
+            member.size = len(content)
+            made.addfile(member, io.BytesIO(content))
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar.gz"])
+def test_archives_are_uploaded(shared_gateway: Gateway, tmp_path: Path, kind: str):
+    client = shared_gateway.client()
+    package = tmp_path / f"package.{kind}"
+    package.write_bytes(archive_of(kind, ir_of(doubling, tmp_path).encode()))
+    made = client.upload_pipeline(str(package), pipeline_name=f"in {kind}")
+    (version,) = client.list_pipeline_versions(made.pipeline_id).pipeline_versions
+    assert version.pipeline_spec["pipelineInfo"]["name"] == "doubling"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"just a text",
+        b"apiVersion: v1\nkind: Pod\n",
+        b"\x89PNG\r\n\xff\xfe",
+        b"PK\x03\x04 no zip",
+        b"\x1f\x8b no gzip",
+        archive_of("zip", b"root: {}"),
+        archive_of("tar.gz", b"a" * (33 << 20)),
+    ],
+    ids=["empty", "text", "kubernetes", "picture", "bad zip", "bad gzip", "zip of something", "too large"],
+)
+def test_an_upload_that_is_no_pipeline_is_refused(shared_gateway: Gateway, tmp_path: Path, content: bytes):
+    client = shared_gateway.client()
+    file = tmp_path / "it.yaml"
+    file.write_bytes(content)
+    with pytest.raises(ApiException) as raised:
+        client._upload_api.upload_pipeline(str(file), name="nothing")
+    assert status_of(raised)[:2] == (400, 3)
+    assert client.get_pipeline_id("nothing") is None
+
+
+@pytest.mark.parametrize("token", ["another-token-of-somebody", None])
+def test_a_wrong_token_sees_nothing(shared_gateway: Gateway, token):
+    client = shared_gateway.client(existing_token=token)
+    assert client.get_kfp_healthz().multi_user is False
+    retry = partial(client._run_api.run_service_retry_run, "x")
+    for ask in (client.list_runs, client.list_pipelines, retry):
+        with pytest.raises(ApiException) as raised:
+            ask()
+        assert status_of(raised) == (401, 16, "The token is missing or wrong.")
+
+
+def test_what_is_not_there_is_said_in_the_same_words(shared_gateway: Gateway):
+    client = shared_gateway.client()
+    for path, code in (("/apis/v2beta1/nothing", 5), ("/apis/v2beta1/runs/x/nodes/y/artifacts/z:read", 5)):
+        with pytest.raises(ApiException) as raised:
+            raw(client, path)
+        assert status_of(raised)[:2] == (404, code)
+    with pytest.raises(ApiException) as raised:
+        client._pipelines_api.pipeline_service_update_pipeline("x", {})
+    assert status_of(raised)[:2] == (501, 12)
+
+
+def test_two_clients_at_once_do_not_mix(shared_gateway: Gateway):
+    found: dict[str, list] = {}
+    clients = {name: shared_gateway.client() for name in ("one", "two")}
+    clients["one"].create_experiment("crowded")
+
+    def work(name: str) -> None:
+        client = clients[name]
+        runs = [
+            client.create_run_from_pipeline_func(
+                doubling, run_name=f"{name} {number}", experiment_name="crowded", arguments={"number": number}
+            ).run_id
+            for number in range(3)
+        ]
+        found[name] = [ended(client, run_id) for run_id in runs]
+
+    threads = [threading.Thread(target=work, args=(name,)) for name in clients]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for name, runs in found.items():
+        assert [run.display_name for run in runs] == [f"{name} {number}" for number in range(3)]
+        assert [run.runtime_config.parameters for run in runs] == [{"number": number} for number in range(3)]
+        assert {run.state for run in runs} == {"SUCCEEDED"}
+    experiments = shared_gateway.client().list_experiments(filter=equals("display_name", "crowded"))
+    assert experiments.total_size == 1
+
+
+def test_the_rows_are_those_of_everybody(shared_gateway: Gateway, tmp_path: Path):
+    client = shared_gateway.client()
+    theirs = client.create_run_from_pipeline_func(doubling, run_name="theirs", experiment_name="shared").run_id
+    with_settings = Settings(home=str(shared_gateway.home), grace=0.5)
+    engine = Engine(with_settings)
+    ours = engine.run(ir_of(looping, tmp_path))
+    assert ours.state is State.SUCCEEDED
+    seen = engine.store.get(theirs.removeprefix("local-"))
+    assert (seen.name, seen.experiment, seen.started_by) == ("theirs", "shared", "kfp")
+    listed = {run.run_id: run for run in client.list_runs(page_size=200).runs}
+    assert listed[theirs].display_name == "theirs"
+    mine = listed[f"local-{ours.id}"]
+    assert mine.experiment_id == client.get_experiment(experiment_name="Default").experiment_id
+    names = [one.display_name for one in mine.run_details.task_details]
+    assert names.count("iteration-item") == names.count("double") == 2
+    assert client.get_run(ours.id) == client.get_run(f"local-{ours.id}")
+    ended(client, theirs)
+    engine.store.close()
+
+
+def test_every_state_has_its_word():
+    from kfp_magics.gateway.words import STATES as WORDS
+
+    assert set(WORDS) == set(State)
+    assert {STATES[word] for word in WORDS.values()} == set(State)
+    assert all(word in kfp_server_api.V2beta1RuntimeState.allowable_values for word in WORDS.values())

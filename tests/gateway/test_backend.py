@@ -1,0 +1,85 @@
+"""Our own backend for Kubeflow Pipelines, with the official client in between, against the door to the local engine."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from kfp_magics.backends.base import SubmitOptions
+from kfp_magics.backends.connections import Connections, parse
+from kfp_magics.backends.kfp import KfpBackend
+from kfp_magics.model import Run, State
+from kfp_magics.runs.store import Store
+from kfp_magics.settings import Settings
+from tests.gateway.pipelines import doubling, failing, looping, resting
+from tests.gateway.servers import Gateway
+from tests.local.conftest import Engine, ir_of
+
+
+@pytest.fixture
+def store(shared_gateway: Gateway) -> Iterator[Store]:
+    """The store that the gateway has as well: both rows of a run stand in it."""
+    made = Store(Settings(home=str(shared_gateway.home)).store_path)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def backend(shared_gateway: Gateway, store: Store, monkeypatch: pytest.MonkeyPatch) -> KfpBackend:
+    monkeypatch.setenv("DOOR_TOKEN", shared_gateway.token)
+    settings = Settings(home=str(shared_gateway.home))
+    Connections(settings.home_path).remember(parse(shared_gateway.url, {"token_env": "DOOR_TOKEN"}))
+    return KfpBackend(settings, store)
+
+
+def until(backend: KfpBackend, store: Store, run: Run, reached) -> Run:
+    deadline = time.monotonic() + 60
+    while not reached(run):
+        assert time.monotonic() < deadline, run
+        time.sleep(0.2)
+        run = store.save(backend.poll(run))
+    return run
+
+
+def shown(run: Run) -> list[tuple]:
+    return [(task.id, task.name, task.kind, task.parent, task.needs, task.state) for task in run.tasks]
+
+
+@pytest.mark.parametrize("pipeline", [doubling, looping, failing], ids=lambda one: one.name)
+def test_a_run_looks_the_same_through_the_door(backend, store, shared_gateway, tmp_path: Path, pipeline):
+    ir = ir_of(pipeline, tmp_path)
+    run = until(backend, store, backend.submit(ir, {}, SubmitOptions(experiment="door")), lambda now: now.state.final)
+    ours = store.get(run.id.removeprefix("local-"))
+    assert ours.id != run.id
+    assert (ours.backend, ours.started_by, run.backend) == ("local", "kfp", "kfp")
+    assert (run.state, run.parameters, run.experiment) == (ours.state, ours.parameters, "door")
+    assert shown(run) == shown(ours)
+    assert [task.cached for task in run.tasks] == [task.cached for task in ours.tasks]
+    for task in run.tasks:
+        assert bool(task.error) == bool(ours.task(task.id).error)
+        if task.has_log and not task.cached:
+            with Engine(Settings(home=str(shared_gateway.home))) as engine:
+                assert "".join(backend.logs(run, task)) == "".join(engine.backend.logs(ours, ours.task(task.id)))
+
+
+def test_an_artifact_comes_through_the_door(backend, store, tmp_path: Path):
+    ir = ir_of(doubling, tmp_path)
+    run = until(backend, store, backend.submit(ir, {"number": 9}, SubmitOptions()), lambda now: now.state.final)
+    with backend.artifact(run, run.task("double"), "table") as file:
+        assert file.read() == b"twice,18\n"
+
+
+def test_a_run_is_cancelled_and_resumed_through_the_door(backend, store, tmp_path: Path):
+    run = backend.submit(ir_of(resting, tmp_path), {}, SubmitOptions())
+    until(backend, store, run, lambda now: now.task("rest").state is State.RUNNING)
+    backend.cancel(run)
+    ended = until(backend, store, store.get(run.id), lambda now: now.state.final)
+    assert (ended.state, ended.task("rest").state) == (State.CANCELLED, State.CANCELLED)
+    again = store.save(backend.retry(ended))
+    assert again.attempt == 2
+    until(backend, store, again, lambda now: now.task("rest").state is State.RUNNING)
+    backend.cancel(again)
+    assert until(backend, store, again, lambda now: now.state.final).state is State.CANCELLED
