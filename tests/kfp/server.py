@@ -278,6 +278,8 @@ class KfpServer:
     # Experiments
 
     def list_experiments(self, asked, **_):
+        if self.namespaces and asked.get("namespace") not in self.namespaces:
+            return self.error(403, 7, "User is not authorized to list experiments in this namespace.")
         return {"experiments": self.filtered(self.experiments.values(), asked)}
 
     def create_experiment(self, body, **_):

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from kfp_magics.runs.store import Store
     from kfp_magics.settings import Settings
 
-_STALE_AFTER = 10.0  # seconds without an answer after which a view says so
+_STALE_AFTER = 1 / 3  # of the time that an answer may take: without one for so long, a view says so
 _FOLLOW = 2.0  # seconds between two looks at a log
 _SETTLING = 60.0  # seconds for which a server may still show how the attempt before a retry ended
 _KEPT = 500  # compiled pipelines of runs that are kept in memory
@@ -177,7 +177,7 @@ class KfpBackend:
         except NotFoundError:
             error = Failure(message=f"{service.host} has no such run any more: somebody deleted it.")
             return replace(run, state=State.CANCELLED, finished=time.time(), error=error, stale=None, stale_reason="")
-        if look.trouble and time.time() - look.good > _STALE_AFTER:
+        if look.trouble and time.time() - look.good > _STALE_AFTER * self._settings.server_timeout:
             return replace(run, stale=run.stale or look.good, stale_reason=look.trouble)
         if look.raw is None:
             return run

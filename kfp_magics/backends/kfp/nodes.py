@@ -135,6 +135,13 @@ class Nodes:
         linked = linked or [node for node in candidates if hashes & node.hashes]
         return linked or [node for node in candidates if not node.pod and _within(node.detail, owner.detail)]
 
+    def attempts(self, path: str) -> int:
+        """How often the pod of a step's code was started anew, where the workflow repeats it; 0 where it does not."""
+        found = 0
+        while self.exists(f"{path}.{EXECUTOR}({found})"):
+            found += 1
+        return found
+
     def pods(self, node: Node | None, path: str) -> list[str]:
         """Names that the pod of a step's code may have, the last attempt first."""
         told = [one.pod for one in (self.executors(node, path) if node else ()) if one.pod]

@@ -185,7 +185,8 @@ class Reader:
         if task.state is State.FAILED and error is None:
             error = next((found for one in failed if (found := failure(one.detail.get("error")))), None)
             error = error or Failure(message="the step failed; its log says why")
-        attempt = max(task.attempt, len([one for one in executors if one.name != EXECUTOR]))
+        repeated = len([one for one in executors if one.name != EXECUTOR])
+        attempt = max(task.attempt, repeated, self._nodes.attempts(path)) if task.attempt else 0
         reason = "the server reused an earlier result" if cached else task.reason
         return replace(task, artifacts=artifacts, cached=cached, error=error, attempt=attempt, reason=reason)
 
