@@ -145,6 +145,11 @@ class Definitions:
         if name in foreign:
             known = {one.name: one for one in self._components()}
             return compiler.compile_pipeline(foreign[name], name=name, components=known)
+        file, _, function = name.partition(".py:")
+        if name.endswith(".py") or function:
+            from kfp_magics.compiler_files import pipeline_of_file  # noqa: PLC0415  (imports kfp)
+
+            return pipeline_of_file(Path(file if not function else f"{file}.py"), function)
         if Path(name).suffix in {".yaml", ".yml", ".json"}:
             if not Path(name).is_file():
                 raise NotFoundError(f"There is no file {name!r}.", f"It would be {Path(name).absolute()}.")

@@ -143,6 +143,11 @@ def needs(task: Mapping[str, Json]) -> tuple[str, ...]:
     return tuple(found)
 
 
+def in_order(tasks: Mapping[str, Mapping[str, Json]]) -> list[str]:
+    """The tasks of a DAG, each behind those that it waits for."""
+    return list(TopologicalSorter({key: needs(task) for key, task in tasks.items()}).static_order())
+
+
 def name(ir: IR) -> str:
     """The pipeline's name."""
     found: str = ir.spec.get("pipelineInfo", {}).get("name") or "pipeline"
@@ -222,7 +227,7 @@ def static_tasks(ir: IR, *, templates: bool = False) -> tuple[Task, ...]:
 def _members(ir: IR, component: Mapping[str, Json], parent: str, *, templates: bool) -> Iterator[Task]:
     prefix = f"{parent}/" if parent else ""
     tasks = component["dag"].get("tasks", {})
-    for key in TopologicalSorter({key: needs(spec) for key, spec in tasks.items()}).static_order():
+    for key in in_order(tasks):
         spec = tasks[key]
         task = static_task(ir, key, spec, prefix)
         yield task

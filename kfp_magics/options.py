@@ -22,6 +22,9 @@ class RunOptions:
         executor: On this machine, ``process`` or ``container``; the setting ``executor`` when empty.
         build: Whether steps run in images that are built first; None means where tasks run in containers and the
             setting ``registry`` says where images go.
+        start_from: Step from which on the pipeline runs; what is before it comes from an earlier run.
+        reuse: That earlier run; the last one of the pipeline that succeeded when empty.
+        only_changed: Only what changed since that earlier run runs, and what comes after it.
         started_by: ``notebook``, ``cli``, ``schedule`` or ``trigger: …``.
     """
 
@@ -31,6 +34,9 @@ class RunOptions:
     cache: bool = True
     executor: str = ""
     build: bool | None = None
+    start_from: str = ""
+    reuse: str = ""
+    only_changed: bool = False
     started_by: str = "notebook"
 
 

@@ -38,6 +38,11 @@ class PodOptions:
         labels: Pod label → value.
         node_selector: Node label → value.
         tolerations: Taints that the pod accepts.
+        config_maps: Variable name → (config map, key).
+        config_map_volumes: Mount path → config map.
+        ephemeral_volumes: Mount path → (name, size) of a volume that lives as long as the pod.
+        image_pull_secrets: Secrets with which the image is pulled.
+        annotations: Pod annotation → value.
     """
 
     cpu: str = ""
@@ -54,3 +59,8 @@ class PodOptions:
     labels: Mapping[str, str] = field(default_factory=dict)
     node_selector: Mapping[str, str] = field(default_factory=dict)
     tolerations: tuple[Toleration, ...] = ()
+    config_maps: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    config_map_volumes: Mapping[str, str] = field(default_factory=dict)
+    ephemeral_volumes: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    image_pull_secrets: tuple[str, ...] = ()
+    annotations: Mapping[str, str] = field(default_factory=dict)

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from kfp_magics.runs.store import Store
     from kfp_magics.runs.watch import Watcher
     from kfp_magics.servers import Servers
+    from kfp_magics.starting import Start
     from kfp_magics.trying import Replay, Trial
 
 
@@ -223,11 +224,23 @@ class Session:
             ArgumentError: An argument is missing, unknown or of the wrong type; nothing was started.
             BuildError: An image cannot be built; nothing was started.
         """
-        options = options or RunOptions()
+        return self.start(self.prepare(what, given, options or RunOptions(), on_build))
+
+    def prepare(
+        self, what: object, given: Iterable[str] | Mapping[str, Json], options: RunOptions, on_build: OnBuild = _unseen
+    ) -> Start:
+        """Makes a run ready, which then says what it would do and why; see `run`."""
+        from kfp_magics.planning import Planner  # noqa: PLC0415  (not needed to author)
+
         pipeline = self.resolve(what)
         values = self.values(given, pipeline)
         pipeline = self.images.for_run(pipeline, options, on_build, notebook=self.notebook)
-        return starting.submit(self.backend(options.backend), pipeline, values, options, notebook=self.notebook)
+        return starting.prepare(Planner(self.settings, self.store, self.find), pipeline, values, options)
+
+    def start(self, ready: Start) -> Run:
+        """Starts what `prepare` made ready."""
+        backend = self.backend(ready.options.backend)
+        return starting.submit(backend, ready.pipeline, ready.values, ready.options, notebook=self.notebook)
 
     def ready(self, what: object, on_build: OnBuild = _unseen) -> Pipeline:
         """A pipeline as it would run where runs go now: in its images, built first where they are missing."""

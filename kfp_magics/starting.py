@@ -2,17 +2,44 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from kfp_magics.backends.base import SubmitOptions
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from kfp_magics.backends.base import Backend
     from kfp_magics.model import Json, Pipeline, Run, RunKind
     from kfp_magics.options import RunOptions
+    from kfp_magics.planning import Plan, Planner
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Start:
+    """A run that could be started now.
+
+    Attributes:
+        pipeline: In its images, without what is left out.
+        values: Parameter → value.
+        options: How.
+        plan: Says what it would do, and why.
+    """
+
+    pipeline: Pipeline
+    values: Mapping[str, Json]
+    options: RunOptions
+    plan: Callable[[], Plan]
+
+
+def prepare(planner: Planner, pipeline: Pipeline, values: Mapping[str, Json], options: RunOptions) -> Start:
+    """Makes ready what is to be started: leaves out of it what an earlier run has done."""
+    part, reused, earlier = planner.part(pipeline, values, options)
+    plan = partial(planner.plan, part, values, options, reused, earlier)
+    return Start(pipeline=part, values=values, options=options, plan=plan)
 
 
 def submit(

@@ -15,10 +15,11 @@ ROOT = Path(kfp_magics.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
 LAYERS = (
     {"model", "pods", "errors", "settings", "options"},
-    {"ir", "engines"},
-    {"cells", "compiler", "compiler_channels", "compiler_images", "compiler_pods"}
+    {"ir", "engines", "reusing"},
+    {"cells", "compiler", "compiler_channels", "compiler_files", "compiler_images", "compiler_pods"}
     | {"images", "backends", "runs", "arguments", "live"},
-    {"handles", "authoring", "building", "trying", "definitions", "servers", "starting", "server", "gateway"},
+    {"handles", "authoring", "building", "trying", "definitions", "planning", "servers", "starting"}
+    | {"server", "gateway"},
     {"session"},
     {"magics", "widgets"},
     {"cli"},
@@ -81,7 +82,7 @@ def test_heavy_imports_stay_where_they_belong(path: Path) -> None:
         top = module.partition(".")[0]
         where = f"{path.name}:{line} imports {module}"
         if top in {"kfp", "kfp_server_api"}:
-            assert here in {"compiler", "compiler_images", "compiler_pods", "backends"}, where
+            assert here in {"compiler", "compiler_files", "compiler_images", "compiler_pods", "backends"}, where
         if top in {"IPython", "ipywidgets", "anywidget"}:
             assert here in {"magics", "widgets", "cli"}, where
         if top in {"jupyter_server", "jupyter_events", "tornado", "jsonschema"}:

@@ -33,6 +33,11 @@ class CellOptions:
         label: ``K=V``.
         node_selector: ``K=V``.
         toleration: ``K[=V][:EFFECT]``.
+        config_map: ``NAME:KEY=ENV``.
+        config_map_volume: ``NAME=PATH``.
+        ephemeral_volume: ``NAME=PATH:SIZE``.
+        image_pull_secret: Name of a secret.
+        annotation: ``K=V``.
         retries: How often a failed attempt is repeated.
         no_cache: Never reuse an earlier result.
     """
@@ -60,5 +65,10 @@ class CellOptions:
     label: tuple[str, ...] = ()
     node_selector: tuple[str, ...] = ()
     toleration: tuple[str, ...] = ()
+    config_map: tuple[str, ...] = ()
+    config_map_volume: tuple[str, ...] = ()
+    ephemeral_volume: tuple[str, ...] = ()
+    image_pull_secret: tuple[str, ...] = ()
+    annotation: tuple[str, ...] = ()
     retries: int = 0
     no_cache: bool = False

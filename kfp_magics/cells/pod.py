@@ -35,7 +35,7 @@ def pod_options(options: CellOptions) -> PodOptions:
         gpu=gpu,
         gpu_type=gpu_type,
         env=_variables(options.env),
-        secrets=_secrets(options.secret),
+        secrets=_keys(options.secret, "--secret"),
         secret_volumes=_mounts(options.secret_volume, "--secret-volume"),
         pvcs=_mounts(options.pvc, "--pvc"),
         retries=options.retries,
@@ -44,6 +44,11 @@ def pod_options(options: CellOptions) -> PodOptions:
         labels=_pairs(options.label, "--label"),
         node_selector=_pairs(options.node_selector, "--node-selector"),
         tolerations=tuple(_toleration(word) for word in options.toleration),
+        config_maps=_keys(options.config_map, "--config-map"),
+        config_map_volumes=_mounts(options.config_map_volume, "--config-map-volume"),
+        ephemeral_volumes=_volumes(options.ephemeral_volume),
+        image_pull_secrets=tuple(dict.fromkeys(options.image_pull_secret)),
+        annotations=_pairs(options.annotation, "--annotation"),
     )
 
 
@@ -99,15 +104,15 @@ def _check_variable(name: str, option: str) -> None:
         raise DefinitionError(f"{option}: {name!r} is no name of a variable.", "Use letters, digits and underscores.")
 
 
-def _secrets(words: Iterable[str]) -> dict[str, tuple[str, str]]:
+def _keys(words: Iterable[str], option: str) -> dict[str, tuple[str, str]]:
     found: dict[str, tuple[str, str]] = {}
-    for source, variable in _split(words, "--secret", "NAME:KEY=ENV"):
+    for source, variable in _split(words, option, "NAME:KEY=ENV"):
         name, colon, key = source.partition(":")
         if not (name and colon and key):
             raise DefinitionError(
-                f"--secret cannot be '{source}={variable}'.", "Write --secret NAME:KEY=ENV; the value stays out of it."
+                f"{option} cannot be '{source}={variable}'.", f"Write {option} NAME:KEY=ENV; the value stays out of it."
             )
-        _check_variable(variable, "--secret")
+        _check_variable(variable, option)
         found[variable] = (name, key)
     return found
 
@@ -117,6 +122,19 @@ def _mounts(words: Iterable[str], option: str) -> dict[str, str]:
     for path in found:
         if not path.startswith("/"):
             raise DefinitionError(f"{option}: the path {path!r} is not absolute.", f"Write {option} NAME=/path.")
+    return found
+
+
+def _volumes(words: Iterable[str]) -> dict[str, tuple[str, str]]:
+    found: dict[str, tuple[str, str]] = {}
+    for name, rest in _split(words, "--ephemeral-volume", "NAME=PATH:SIZE"):
+        path, _, size = rest.rpartition(":")
+        if not path.startswith("/") or not size or not _MEMORY.fullmatch(size):
+            raise DefinitionError(
+                f"--ephemeral-volume cannot be '{name}={rest}'.",
+                "Write it with its size: tmp=/data:10Gi.",
+            )
+        found[path] = (name, size)
     return found
 
 

@@ -26,6 +26,17 @@ _POD: tuple[Decorator, ...] = (
     argument("--label", action="append", default=[], metavar="K=V", help="Pod label."),
     argument("--node-selector", action="append", default=[], metavar="K=V", help="Node label that the pod wants."),
     argument("--toleration", action="append", default=[], metavar="K=V:EFFECT", help="Taint that the pod accepts."),
+    argument("--config-map", action="append", default=[], metavar="NAME:KEY=ENV", help="Config map as a variable."),
+    argument("--config-map-volume", action="append", default=[], metavar="NAME=PATH", help="Config map as files."),
+    argument(
+        "--ephemeral-volume",
+        action="append",
+        default=[],
+        metavar="NAME=PATH:SIZE",
+        help="Volume that lives as long as the pod: scratch=/data:10Gi.",
+    ),
+    argument("--image-pull-secret", action="append", default=[], metavar="NAME", help="Secret that pulls the image."),
+    argument("--annotation", action="append", default=[], metavar="K=V", help="Pod annotation."),
 )
 
 _START: tuple[Decorator, ...] = (
@@ -47,6 +58,18 @@ _START: tuple[Decorator, ...] = (
         "the setting 'registry' says where images go.",
     ),
     argument("--wait", action="store_true", help="Wait until the run has ended, and fail when it fails."),
+)
+
+_PART: tuple[Decorator, ...] = (
+    argument("--from", dest="start_from", default="", metavar="STEP", help="Run this step and what comes after it."),
+    argument(
+        "--reuse",
+        default="",
+        metavar="RUN",
+        help="Earlier run that the results of the other steps are taken from; the last good one when left out.",
+    ),
+    argument("--only-changed", action="store_true", help="Run only what changed since that run, and what comes after."),
+    argument("--dry-run", action="store_true", help="Say what would run and why, and start nothing."),
 )
 
 
@@ -74,6 +97,9 @@ pod_arguments = _group(_POD)
 
 start_arguments = _group(_START)
 """How a run is started."""
+
+part_arguments = _group(_PART)
+"""Which part of a pipeline runs."""
 
 build_arguments = _group(_BUILD)
 """How images are built."""

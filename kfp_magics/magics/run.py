@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from IPython.core.magic import line_magic, magics_class
 from IPython.core.magic_arguments import argument, magic_arguments
 
-from kfp_magics.magics.arguments import start_arguments
+from kfp_magics.magics.arguments import part_arguments, start_arguments
 from kfp_magics.magics.shell import KfpMagics, parse
 from kfp_magics.options import RunOptions
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
     from kfp_magics.widgets.cards import TrialCard
     from kfp_magics.widgets.live import LiveRun
+    from kfp_magics.widgets.plan import PlanCard
 
 
 @magics_class
@@ -41,15 +43,25 @@ class RunMagics(KfpMagics):
     @argument("pipeline", help="Name of a pipeline, a step or a kfp function, or the path of an IR file.")
     @argument("values", nargs="*", help="parameter=value")
     @start_arguments
+    @part_arguments
     @line_magic
-    def kfp_run(self, line: str) -> LiveRun:
-        """Runs a pipeline and shows it live; gives the cell back at once.
+    def kfp_run(self, line: str) -> LiveRun | PlanCard:
+        """Says what will run and why, runs the pipeline, and shows it live; gives the cell back at once.
 
         A kernel restart does not end the run. With --wait the cell waits, and fails when the run fails.
         """
+        from kfp_magics.widgets.plan import PlanCard  # noqa: PLC0415  (drawn only now)
+
         words = parse(self.kfp_run, line)
-        run = self.session.run(words.pipeline, words.values, run_options(words), on_build=self.show_build)
-        return self.follow(run, wait=words.wait)
+        options = replace(
+            run_options(words), start_from=words.start_from, reuse=words.reuse, only_changed=words.only_changed
+        )
+        ready = self.session.prepare(words.pipeline, words.values, options, self.show_build)
+        card = PlanCard(ready.plan())
+        if words.dry_run:
+            return card
+        self.write(f"{card!r}\n")
+        return self.follow(self.session.start(ready), wait=words.wait)
 
 
 def run_options(words: Namespace) -> RunOptions:

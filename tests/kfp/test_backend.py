@@ -93,7 +93,7 @@ def test_nodes_become_nested_tasks_however_the_server_links_them(server, backend
     assert run.error.message == "task failed"
     for task in run.tasks:
         if task.state in {State.SUCCEEDED, State.FAILED}:
-            assert task.started is not None and task.finished is not None and task.started < task.finished
+            assert task.started < task.finished
 
 
 def test_what_goes_on_is_running_and_what_is_behind_it_waits(server, backend, store) -> None:
@@ -194,7 +194,7 @@ def test_runs_of_others_are_listed_and_found(server, backend, store) -> None:
     found = backend.recent(limit=420)
     assert [run.name for run in found[:2]] == ["watched", "other 449"]
     assert (len(found), found[-1].started_by, found[-1].pipeline) == (420, "somebody", "plain")
-    assert [run.name for run in backend.recent(search="other 44", limit=20)][0] == "other 449"
+    assert backend.recent(search="other 44", limit=20)[0].name == "other 449"
     adopted = look.find_run(store, {"kfp": backend}, "00000000-0000-0000-0000-000000000007")
     assert (adopted.name, adopted.experiment) == ("other 7", "Default")
     assert set(states(adopted)) == {"prepare", "train"}

@@ -137,7 +137,10 @@ def test_one_namespace_that_is_closed_does_not_close_the_other(server, connect) 
     ("fault", "message"),
     [
         (Fault("", times=99, status=200, body=LOGIN_PAGE, kind="text/html"), "answered with a login page"),
-        (Fault("", times=99, status=302, headers={"Location": "https://idp.example/auth"}), "answered with a login page"),
+        (
+            Fault("", times=99, status=302, headers={"Location": "https://idp.example/x"}),
+            "answered with a login page",
+        ),
         (Fault("", times=99, status=404, body=LOGIN_PAGE, kind="text/html"), "no Kubeflow Pipelines API at"),
         (Fault("", times=99, status=200, body=b"hello", kind="text/plain"), "no JSON"),
         (Fault("", times=99, status=200, body=b"[]"), "no object"),

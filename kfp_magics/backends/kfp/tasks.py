@@ -6,7 +6,6 @@ import json
 from collections import Counter
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from graphlib import TopologicalSorter
 from typing import TYPE_CHECKING
 
 from kfp_magics import ir as irs
@@ -108,7 +107,7 @@ class Reader:
 
     def _dag(self, component: Mapping[str, Json], place: _Place, *, looped: bool) -> Iterator[Task]:
         tasks = component["dag"].get("tasks", {})
-        for key in TopologicalSorter({key: irs.needs(spec) for key, spec in tasks.items()}).static_order():
+        for key in irs.in_order(tasks):
             spec = tasks[key]
             inner = self._ir.component(spec)
             task = irs.static_task(self._ir, key, spec, place.prefix)

@@ -1,0 +1,240 @@
+"""What would run and why, told before anything starts."""
+
+from __future__ import annotations
+
+import statistics
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from kfp_magics import ir as irs
+from kfp_magics import reusing
+from kfp_magics.backends.abilities import Ignored, ignored
+from kfp_magics.backends.local import request_of
+from kfp_magics.backends.local.forecast import Forecast, Forecaster
+from kfp_magics.backends.local.values import typed
+from kfp_magics.errors import ArgumentError, KfpMagicsError, NotFoundError
+from kfp_magics.model import MISSING, State
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from kfp_magics.ir import IR
+    from kfp_magics.model import Json, Pipeline, Run, Task
+    from kfp_magics.options import RunOptions
+    from kfp_magics.runs.store import Store
+    from kfp_magics.settings import Settings
+
+_LOOKED_AT = 5  # earlier runs that times are estimated from
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PlannedStep:
+    """A step before it runs.
+
+    Attributes:
+        task: As it is known before the run.
+        forecast: Whether its result is reused, and why.
+        machine: What it asks of its machine, in a few words.
+        seconds: How long it took in earlier runs; None when it has not run.
+        built: Whether its image was built for it.
+    """
+
+    task: Task
+    forecast: Forecast
+    machine: str = ""
+    seconds: float | None = None
+    built: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Plan:
+    """What a run would do.
+
+    Attributes:
+        pipeline: Its name.
+        where: Backend and server.
+        steps: The steps that are known before the run.
+        reused: Tasks whose results come from an earlier run.
+        earlier: That run.
+        again: Task → why it runs although its result was to be reused.
+        ignored: What this backend does not do.
+        seconds: How long it takes when everything goes as before; None when that is not known.
+    """
+
+    pipeline: str
+    where: str
+    steps: tuple[PlannedStep, ...]
+    reused: tuple[str, ...] = ()
+    earlier: str = ""
+    again: Mapping[str, str]
+    ignored: tuple[Ignored, ...] = ()
+    seconds: float | None = None
+
+
+class Planner:
+    """Plans runs.
+
+    Args:
+        settings: Where runs go.
+        store: Where earlier runs are remembered.
+        find: Finds a run by what a user types.
+    """
+
+    def __init__(self, settings: Settings, store: Store, find: Callable[[str], Run]) -> None:
+        self._settings = settings
+        self._store = store
+        self._find = find
+
+    def part(
+        self, pipeline: Pipeline, values: Mapping[str, Json], options: RunOptions
+    ) -> tuple[Pipeline, reusing.Reused | None, str]:
+        """Leaves out of a pipeline what an earlier run has done.
+
+        Returns:
+            The pipeline that is to run, what was reused, and the earlier run's id.
+
+        Raises:
+            ArgumentError: There is no such step.
+            NotFoundError: There is no such run.
+        """
+        if not (options.start_from or options.reuse or options.only_changed):
+            return pipeline, None, ""
+        if options.reuse and not (options.start_from or options.only_changed):
+            raise ArgumentError("Which part is to run again?", "Add --from STEP, or --only-changed.")
+        ir = irs.parse(pipeline.ir)
+        run = self._earlier(pipeline, options)
+        wanted = set(ir.spec["root"]["dag"]["tasks"])
+        if options.start_from:
+            wanted = reusing.before(ir, options.start_from)
+        if options.only_changed:
+            earlier = irs.parse(request_of(self._settings, run).ir)
+            given = {**_defaults(ir), **values}
+            wanted &= reusing.unchanged(ir, earlier, given, {**_defaults(earlier), **run.parameters})
+        backend = options.backend or self._settings.backend
+        found = reusing.with_results(ir, run, wanted, is_here=backend == "local")
+        if len(found.tasks) == len(ir.spec["root"]["dag"]["tasks"]):
+            raise ArgumentError(f"Nothing changed since run {run.name!r}.", f"%kfp_runs {run.id} shows its results.")
+        return replace(pipeline, ir=found.ir), found, run.id
+
+    def _earlier(self, pipeline: Pipeline, options: RunOptions) -> Run:
+        if options.reuse:
+            return self._find(options.reuse)
+        for run in self._store.list(pipeline=pipeline.name, states=[State.SUCCEEDED], kind="pipeline", limit=1):
+            return self._store.get(run.id)
+        raise NotFoundError(
+            f"No run of {pipeline.name!r} has succeeded yet.", "Name one: --reuse RUN, or run it whole first."
+        )
+
+    def plan(
+        self,
+        pipeline: Pipeline,
+        values: Mapping[str, Json],
+        options: RunOptions,
+        reused: reusing.Reused | None = None,
+        earlier: str = "",
+    ) -> Plan:
+        """Says what a run would do.
+
+        Args:
+            pipeline: The pipeline that is to run: in its images, without what is left out.
+            values: Parameter → value.
+            options: How.
+            reused: What was left out.
+            earlier: The run that its results come from.
+        """
+        ir = irs.parse(pipeline.ir)
+        backend = options.backend or self._settings.backend
+        executor = (options.executor or self._settings.executor) if backend == "local" else ""
+        forecasts = self._forecasts(ir, values, options, backend)
+        took = self._took(pipeline.name)
+        steps = tuple(
+            PlannedStep(
+                task=task,
+                forecast=forecasts.get(task.id) or _elsewhere(ir, task, cache=options.cache),
+                machine=_machine(ir, task),
+                seconds=took.get(task.component),
+                built="@sha256:" in task.image and irs.look_up(pipeline.components, task.component) is not None,
+            )
+            for task in irs.static_tasks(ir, templates=True)
+            if task.kind in {"step", "importer"} and not task.id.startswith("reused-")
+        )
+        return Plan(
+            pipeline=pipeline.name,
+            where=f"{backend} {self._settings.connection if backend != 'local' else executor}".strip(),
+            steps=steps,
+            reused=reused.tasks if reused else (),
+            earlier=earlier,
+            again=reused.again if reused else {},
+            ignored=tuple(ignored(ir, backend, executor)),
+            seconds=_longest(ir, steps),
+        )
+
+    def _forecasts(self, ir: IR, values: Mapping[str, Json], options: RunOptions, backend: str) -> dict[str, Forecast]:
+        if backend != "local":
+            return {}
+        declared = ir.spec["root"].get("inputDefinitions", {}).get("parameters", {})
+        given = {name: value for name, value in {**_defaults(ir), **values}.items() if name in declared}
+        try:
+            complete = {name: typed(one, declared[name].get("parameterType", ""), name) for name, one in given.items()}
+        except KfpMagicsError:  # told when the run is started
+            return {}
+        folder = self._settings.home_path / "cache"
+        return Forecaster(ir, folder, cache=options.cache).forecast(complete)
+
+    def _took(self, pipeline: str) -> dict[str, float]:
+        """How long each step took in the last runs of a pipeline, in seconds."""
+        seen: dict[str, list[float]] = {}
+        for run in self._store.list(pipeline=pipeline, states=[State.SUCCEEDED], limit=_LOOKED_AT):
+            for task in self._store.get(run.id).tasks:
+                if task.state is State.SUCCEEDED and not task.cached and task.started and task.finished:
+                    seen.setdefault(task.component, []).append(max(0.0, task.finished - task.started))
+        return {component: statistics.median(times) for component, times in seen.items()}
+
+
+def _defaults(ir: IR) -> dict[str, Json]:
+    return {port.name: port.default for port in irs.parameters(ir) if port.default is not MISSING}
+
+
+def _elsewhere(ir: IR, task: Task, *, cache: bool) -> Forecast:
+    """What can be said of a step on a backend that does not show its cache."""
+    if task.kind == "importer":
+        return Forecast(cached=False, why="imports an artifact")
+    *group, key = task.id.split("/")
+    component = ir.spec["root"]
+    for name in (name for name in group if name != "*"):
+        component = ir.component(component["dag"]["tasks"][name])
+    enabled = component["dag"]["tasks"][key].get("cachingOptions", {}).get("enableCache", False)
+    if not (enabled and cache):
+        return Forecast(cached=False, why="its results are not reused")
+    return Forecast(cached=None, why="an earlier result may be reused")
+
+
+def _machine(ir: IR, task: Task) -> str:
+    component = ir.spec["components"].get(f"comp-{task.component}", {})
+    resources = ir.executor(component).get("container", {}).get("resources", {})
+    accelerator = resources.get("accelerator", {})
+    kind = accelerator.get("resourceType") or accelerator.get("type", "")
+    count = accelerator.get("resourceCount") or accelerator.get("count", "")
+    words = {
+        "cpu": resources.get("resourceCpuLimit") or resources.get("cpuLimit"),
+        "memory": resources.get("resourceMemoryLimit") or resources.get("memoryLimit"),
+        "gpu": f"{count} × {kind}" if count else "",
+    }
+    return ", ".join(f"{name} {word}" for name, word in words.items() if word)
+
+
+def _longest(ir: IR, steps: tuple[PlannedStep, ...]) -> float | None:
+    """The time of the longest chain of tasks, at the top of the pipeline; None when a step of it is unknown."""
+    cost: dict[str, float] = {}
+    for step in steps:
+        if step.forecast.cached:
+            continue
+        if step.seconds is None:
+            return None
+        top = step.task.id.partition("/")[0]
+        cost[top] = cost.get(top, 0.0) + step.seconds
+    tasks = ir.spec["root"]["dag"]["tasks"]
+    end: dict[str, float] = {}
+    for key in irs.in_order(tasks):
+        end[key] = cost.get(key, 0.0) + max((end[one] for one in irs.needs(tasks[key])), default=0.0)
+    return max(end.values(), default=0.0)
