@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -361,7 +361,8 @@ class Session:
             raise ArgumentError("A clone runs the images of the run that it repeats.", "Leave --build out.")
         pipeline = irs.parse(request_of(self.settings, run).ir)
         values = words_.typed(words_.split_words(given), irs.parameters(pipeline), f"pipeline {irs.name(pipeline)!r}")
-        chosen = {key: value for key, value in asdict(options).items() if key != "build"}
+        known = {one.name for one in fields(actions.Again)}
+        chosen = {key: value for key, value in asdict(options).items() if key in known}
         again = actions.Again(arguments=values, **chosen)
         return actions.clone(self.settings, self.backends, run, again)
 
