@@ -87,6 +87,11 @@ def test_a_failed_step_is_found_mended_and_compared(browser: Browser, tmp_path: 
         assert page.evaluate("window.jupyterapp.serviceManager.sessions.running().next().value.kernel.execution_state")
         expect(page.locator(".jp-InputPrompt", has_text="[*]")).to_be_visible()
         keep(page, tmp_path, f"running-{theme}")
+        # The log is followed: what it says at the end was not there when it was opened.
+        tab(document(page), "Log").click()
+        expect(document(page).locator(".kfpm-log-bar")).to_contain_text("live")
+        expect(document(page).locator(".kfpm-log-line").last).to_contain_text("ValueError", timeout=20_000)
+        tab(document(page), "Overview").click()
         expect(busy).to_have_attribute("data-state", "failed", timeout=30_000)
         expect(page.locator(".kfpm-status")).to_contain_text("1 failed")
         expect(document(page).locator(".kfpm-error")).to_contain_text("rate 0.3 is too high")
@@ -206,6 +211,58 @@ def test_what_comes_from_runs_stays_text(browser: Browser, tmp_path: Path) -> No
         assert page.locator(".kfpm-panel img, .kfpm-document img, .kfpm-document b").count() == 0
         widths = page.evaluate("[document.documentElement.scrollWidth, window.innerWidth]")
         assert widths[0] <= widths[1]
+        page.close()
+
+
+def test_a_long_log_is_read_from_its_end_searched_and_read_back(browser: Browser, tmp_path: Path) -> None:
+    with serve(tmp_path) as lab:
+        store = Store(tmp_path / "home" / "runs.sqlite")
+        store.save(ended("long", 1))
+        log = tmp_path / "home" / "runs" / "long" / "tasks" / "first" / "attempt-1" / "log.txt"
+        log.parent.mkdir(parents=True)
+        with log.open("w", encoding="utf-8") as file:
+            file.writelines(f"ü line {number} of many\n" for number in range(1_000_000))
+        page = lab.open_launcher(browser)
+        execute(page, "kfp-magics:open-panel")
+        rows(page).click()
+        document(page).locator(".kfpm-box[title='first']").click(timeout=20_000)
+        tab(document(page), "Log").click()
+        lines = document(page).locator(".kfpm-log-line")
+        expect(lines.last).to_have_text("ü line 999999 of many")
+        # Up, over the seam of the pieces that are read: no line is missing or cut.
+        for _ in range(4):
+            document(page).locator(".kfpm-log-lines").evaluate("node => node.scrollTo(0, 0)")
+            page.wait_for_timeout(400)
+        seen = [int(text.split()[2]) for text in lines.all_inner_texts()]
+        assert sorted(seen) == list(range(min(seen), min(seen) + len(seen)))
+        assert max(seen) < 990_000
+        search = document(page).get_by_label("Search the log")
+        search.fill("LINE 123456 ")
+        search.press("Enter")
+        expect(document(page).locator(".kfpm-log-line.kfpm-marked")).to_have_text("ü line 123456 of many")
+        expect(document(page).locator(".kfpm-log-search [role=status]")).to_have_text("1/1")
+        search.fill("no such thing")
+        search.press("Enter")
+        expect(document(page).locator(".kfpm-log-search [role=status]")).to_have_text("none")
+        document(page).get_by_role("button", name="Beginning").click()
+        expect(lines.filter(has_text="line 0 of")).to_be_visible()
+        document(page).get_by_role("button", name="End", exact=True).click()
+        expect(lines.filter(has_text="line 999999 of")).to_be_visible()
+        page.close()
+
+
+def test_a_store_that_is_damaged_is_told_with_what_to_do(browser: Browser, tmp_path: Path) -> None:
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "runs.sqlite").write_bytes(b"this is no database" * 100)
+    with serve(tmp_path) as lab:
+        page = lab.open_launcher(browser)
+        execute(page, "kfp-magics:open-panel")
+        notice = page.locator(".kfpm-panel .kfpm-notice")
+        expect(notice).to_contain_text("runs.sqlite")
+        expect(notice).to_contain_text("KFP_MAGICS_HOME")
+        (tmp_path / "home" / "runs.sqlite").unlink()
+        notice.get_by_role("button", name="Try again").click()
+        expect(notice).to_contain_text("No runs yet.")
         page.close()
 
 
