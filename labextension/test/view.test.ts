@@ -156,6 +156,22 @@ describe('the view', () => {
     expect(log?.querySelector('.kfpm-ansi-red')?.textContent).toBe('red');
   });
 
+  it('leaves the log where it was read when the time moves on', () => {
+    const going = copy();
+    going.tasks = going.tasks.map(task => (task.id === 'ingest' ? { ...task, state: 'running', finished: null } : task));
+    view.update(going);
+    box('ingest').click();
+    view.setTail('ingest', 'one\ntwo\nthree');
+    const log = document.querySelector<HTMLElement>('.kfpm-log');
+    Object.defineProperties(log, { scrollHeight: { value: 900 }, clientHeight: { value: 100 } });
+    log!.scrollTop = 300;
+    view.update({ ...going, tasks: going.tasks.map(task => (task.id === 'ingest' ? { ...task, attempt: 2 } : task)) });
+    expect(log!.scrollTop).toBe(300);
+    log!.scrollTop = 800;
+    view.update(going);
+    expect(log!.scrollTop).toBe(900);
+  });
+
   it('tells what has changed to those who listen', () => {
     const going = copy();
     going.state = 'running';

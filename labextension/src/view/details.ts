@@ -28,7 +28,10 @@ export class Details {
     if (this.logOf !== task.id) {
       this.setTail(task.id, '');
     }
+    // Taken out of the page and put back, the log would stand at its beginning.
+    const [atEnd, top] = [this.isAtEnd, this.log.scrollTop];
     this.node.replaceChildren(...this.parts(task, now), this.log);
+    this.log.scrollTop = atEnd ? this.log.scrollHeight : top;
   }
 
   /** Shows the end of a task's log. */
@@ -36,7 +39,7 @@ export class Details {
     if (this.logOf === taskId && this.logText === text) {
       return;
     }
-    const atEnd = this.log.scrollTop + this.log.clientHeight >= this.log.scrollHeight - 8;
+    const atEnd = this.isAtEnd;
     this.logOf = taskId;
     this.logText = text;
     this.log.replaceChildren(...coloured(text));
@@ -44,6 +47,10 @@ export class Details {
     if (atEnd) {
       this.log.scrollTop = this.log.scrollHeight;
     }
+  }
+
+  private get isAtEnd(): boolean {
+    return this.log.scrollTop + this.log.clientHeight >= this.log.scrollHeight - 8;
   }
 
   private parts(task: Task, now: number): Node[] {

@@ -59,22 +59,26 @@ export class Viewport {
     this.height = height;
     if (isFirst) {
       // The window has no size before it is in the page.
-      requestAnimationFrame(() => this.zoom(Math.min(1, Math.max(0.7, this.fitting()))));
+      requestAnimationFrame(() => this.zoom(Math.min(1, Math.max(0.7, this.fitting().across))));
     }
     this.apply();
   }
 
   /** Makes the whole drawing visible. */
   fit(): void {
-    this.zoom(Math.min(1, this.fitting()));
+    const { across, down } = this.fitting();
+    this.zoom(Math.min(1, across, down));
   }
 
-  private fitting(): number {
+  /** The scales at which the drawing is as wide and as high as the window. */
+  private fitting(): { across: number; down: number } {
     const { clientWidth, clientHeight } = this.window;
     if (clientWidth === 0 || this.width === 0 || this.height === 0) {
-      return 1;
+      return { across: 1, down: 1 };
     }
-    return Math.min((clientWidth - 24) / this.width, (clientHeight - 24) / this.height);
+    // In a cell's output the window is as high as the drawing, up to a limit.
+    const limit = Number.parseFloat(getComputedStyle(this.window).maxHeight) || clientHeight;
+    return { across: (clientWidth - 24) / this.width, down: (limit - 24) / this.height };
   }
 
   private zoom(scale: number, x = this.window.clientWidth / 2, y = this.window.clientHeight / 2): void {
