@@ -30,7 +30,7 @@ import time
 
 def train(table: Input[Dataset], rate: float, metrics: Output[Metrics], report: Output[HTML]) -> float:
     print("\\x1b[32mtraining\\x1b[0m", rate)
-    time.sleep(2)
+    time.sleep(5)
     if rate > 0.25:
         raise ValueError(f"rate {rate} is too high")
     metrics.log_metric("accuracy", 0.9 + rate / 10)
@@ -324,6 +324,7 @@ def test_the_notebook_s_buttons_write_visible_cells(browser: Browser, tmp_path: 
         accessible(page, ".kfpm-form")
         number.fill("21")
         page.locator(".jp-Dialog").get_by_role("button", name="Run", exact=True).click()
+        expect(document(page).locator(".kfpm-values", has_text="Parameters")).to_contain_text("21", timeout=20_000)
         expect(document(page).locator(".kfpm-box[title='double'][data-state='succeeded']")).to_be_visible(
             timeout=30_000
         )
