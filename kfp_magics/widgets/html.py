@@ -33,9 +33,10 @@ def run_html(run: Run, tails: Mapping[str, str] | None = None) -> str:
         run: The run with its tasks.
         tails: Task → the end of its log.
     """
+    things = "images" if run.kind == "build" else "steps"
     head = (
         f"<h4><span class='t-{run.state}'>{MARKS[run.state]}</span> {escape(run.name)}</h4>"
-        f"<div class='q'>{run.state}{', ' + lasted(run) if run.started else ''} · {len(_steps(run.tasks))} steps · "
+        f"<div class='q'>{run.state}{', ' + lasted(run) if run.started else ''} · {len(_steps(run.tasks))} {things} · "
         f"{escape(run.id)}{' · ' + when(run.created) if run.created else ''}</div>"
     )
     error = _error(run.error) if run.error else ""
@@ -68,7 +69,8 @@ def _frame(
         f"#{name}:checked~.g label[for={name}]{{box-shadow:0 0 0 2px var(--go)}}"
         for name in names.values()
     )
-    graph = _graph(tasks, names, plain=plain) if len(tasks) <= _MOST else _list(tasks, names)
+    images = bool(tasks) and all(task.kind == "image" for task in tasks)  # they do not wait for each other
+    graph = _list(tasks, names) if images or len(tasks) > _MOST else _graph(tasks, names, plain=plain)
     details = "" if plain else "".join(_details(task, names[task.id], tails.get(task.id, "")) for task in tasks)
     style = f"<style>{_STYLE.read_text(encoding='utf-8')}{rules}</style>"
     return f"<div class='kfpm'>{style}{head}{radios}{graph}{details}{below}</div>"
@@ -115,6 +117,8 @@ def _label(box: Box, name: str, *, plain: bool) -> str:
 
 
 def _note(task: Task) -> str:
+    if task.kind == "image":
+        return (task.error.message if task.error else task.reason) or str(task.state)
     if task.cached:
         return "reused"
     return lasted(task) or str(task.state)

@@ -67,6 +67,10 @@ describe('text', () => {
   });
 
   it('says what was reused', () => expect(note(run.tasks[0] as Task, 0)).toBe('reused'));
+  it('says what a build does', () =>
+    expect(note({ ...(run.tasks[0] as Task), cached: false, kind: 'image', reason: 'pushing · 70%' }, 0)).toBe(
+      'pushing · 70%'
+    ));
 });
 
 describe('layout', () => {

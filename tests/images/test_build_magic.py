@@ -60,7 +60,9 @@ def test_build_look_and_run(cell: Any, target: str) -> None:
     assert "✓ train" in shown
     assert "everything" in shown
     assert "sha256:" in shown
-    assert "unchanged" in repr(cell("%kfp_build train --wait"))
+    again = cell("%kfp_build train --wait")
+    assert "unchanged" in repr(again)
+    assert "unchanged ·" in again._bundle()["text/html"]
     cell(TRAIN.replace("+ 1", "+ 2"))
     assert "code ·" in repr(cell("%kfp_build --wait"))
     assert "train:c-" in cell("%kfp_logs last train")

@@ -80,6 +80,9 @@ export function note(task: Task, now: number): string {
   if (task.cached) {
     return t('reused');
   }
+  if (task.kind === 'image' && task.reason !== '') {
+    return task.reason; // what a build does, or did
+  }
   return lasted(task, now) || stateWord(task.state);
 }
 
