@@ -8,12 +8,13 @@ import { ApiError } from './api/client';
 import { Commands, type IPipelines } from './tokens';
 import { t, tn } from './view/i18n';
 import { isPage } from './view/text';
-import { isFinal, type State } from './view/types';
+import { canRetry, isFinal, type RunKind, type State } from './view/types';
 
 /** What a command knows of the runs that it is about. */
 interface About {
   ids: string[];
   state?: State;
+  kind?: RunKind;
   url?: string;
   notebook?: string;
 }
@@ -31,7 +32,7 @@ export function addActions(app: JupyterFrontEnd, pipelines: IPipelines): void {
   };
   const open = (id: string): Promise<void> => app.commands.execute(Commands.openRun, { id });
   add(Commands.cancel, t('Cancel'), ({ ids }) => each(ids, id => client.cancel(id)), ({ state }) => state !== undefined && !isFinal(state));
-  add(Commands.retry, t('Retry'), ({ ids }) => each(ids, id => client.retry(id)), ({ state }) => state === 'failed' || state === 'cancelled');
+  add(Commands.retry, t('Retry'), ({ ids }) => each(ids, id => client.retry(id)), ({ state, kind }) => canRetry({ state, kind }));
   add(Commands.archive, t('Archive or take back'), ({ ids }) => each(ids, id => archive(pipelines, id)), ({ state }) => state !== undefined && isFinal(state));
   add(Commands.delete, t('Delete…'), ({ ids }) => remove(pipelines, ids), ({ state }) => state !== undefined && isFinal(state));
   add(Commands.copyId, t('Copy id'), async ({ ids }) => Clipboard.copyToSystem(ids.join('\n')), ({ ids }) => ids.length > 0);
@@ -50,7 +51,7 @@ export function addActions(app: JupyterFrontEnd, pipelines: IPipelines): void {
       const started = ids[0] === undefined ? undefined : await runAgain(client, ids[0]);
       return started === undefined ? undefined : open(started.id);
     },
-    ({ ids }) => ids.length > 0
+    ({ ids, kind }) => ids.length > 0 && kind !== 'build'
   );
 }
 
@@ -80,8 +81,8 @@ function underMenu(app: JupyterFrontEnd): About | undefined {
   if (node === undefined || id === undefined || id === '') {
     return undefined;
   }
-  const { state, url, notebook } = node.dataset;
-  return { ids: [id], state: state as State | undefined, url, notebook };
+  const { state, kind, url, notebook } = node.dataset;
+  return { ids: [id], state: state as State | undefined, kind: kind as RunKind | undefined, url, notebook };
 }
 
 async function each(ids: readonly string[], act: (id: string) => Promise<unknown>): Promise<void> {

@@ -28,6 +28,7 @@ export function drawLine(line: Line | undefined, node: HTMLElement, marks: LineM
     'aria-setsize': isGroup ? undefined : String(line.of),
     'data-kfpm-run': isGroup ? undefined : text,
     'data-state': isGroup ? undefined : line.row?.state,
+    'data-kind': isGroup ? undefined : line.row?.kind,
     'data-url': isGroup ? undefined : line.row?.url,
     'data-notebook': isGroup ? undefined : line.row?.notebook_path || line.row?.notebook
   });
@@ -53,7 +54,7 @@ function rowKey(row: RunRow | undefined, marks: LineMarks): string {
     return '';
   }
   const time = isFinal(row.state) ? ago(row.created, marks.now) : Math.floor(marks.now);
-  return JSON.stringify([row.id, row.revision, row.state, row.name, row.progress.done, time, marks.isCompact, marks.isSelected]);
+  return JSON.stringify([row.id, row.revision, row.state, row.name, row.progress.done, time, marks.isCompact, marks.isSelected, marks.grouping]);
 }
 
 function groupParts(line: Line & { kind: 'group' }, grouping: string): Node[] {
@@ -74,8 +75,9 @@ function rowParts(row: RunRow | undefined, marks: LineMarks): Node[] {
   const name = element('span', { class: 'kfpm-row-title' }, visible(row.name.slice(0, LONG)) || row.id);
   const took = lasted(row, marks.now);
   const kind = row.kind === 'build' ? t('image build') : row.kind === 'try' ? t('trial') : row.pipeline;
-  // A name that nobody chose says the pipeline already.
-  const sub = [row.name.startsWith(kind) ? '' : kind, starter(row), ago(row.created, marks.now)];
+  // A name that nobody chose says the pipeline already, and so does the head of its group.
+  const isSaid = row.name.startsWith(kind) || marks.grouping === 'pipeline';
+  const sub = [isSaid ? '' : kind, starter(row), ago(row.created, marks.now)];
   const steps = isFinal(row.state) && row.state === 'succeeded' ? '' : `${row.progress.done}/${row.progress.total}`;
   const mark = element('span', { class: 'kfpm-row-sign' }, stateIcon(row.state), element('span', { class: 'kfpm-news' }, stateWord(row.state)));
   const side = element('span', { class: 'kfpm-row-side' }, element('span', {}, took), element('span', { class: 'kfpm-quiet' }, steps));

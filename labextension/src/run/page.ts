@@ -5,12 +5,13 @@ import { copyIcon, deleteIcon, launchIcon, refreshIcon, runIcon, stopIcon, type 
 
 import type { RunModel } from '../model/run';
 import { Commands } from '../tokens';
+import { errorBox } from '../view/blocks';
 import { element } from '../view/dom';
 import { t } from '../view/i18n';
 import { stateIcon } from '../view/icons';
 import { TaskViews } from '../view/tasks';
 import { ago, isPage, lasted, starter, stateWord, stepsDone, visible } from '../view/text';
-import { isFinal, isStep, mostTelling, type Run } from '../view/types';
+import { canRetry, isFinal, isStep, mostTelling, type Run } from '../view/types';
 import type { ArtifactContext } from './artifacts';
 import { RunPane } from './runpane';
 import { Split } from './split';
@@ -21,6 +22,7 @@ export class RunPage {
   private readonly head = element('div', { class: 'kfpm-page-head' });
   private readonly actions = element('div', { class: 'kfpm-page-actions', role: 'toolbar', 'aria-label': t('Actions on the run') });
   private readonly progress = element('progress', { class: 'kfpm-page-progress' });
+  private readonly trouble = element('div', { class: 'kfpm-page-trouble' });
   private readonly news = element('div', { class: 'kfpm-news', role: 'status', 'aria-live': 'polite' });
   private readonly tasks: TaskViews;
   private readonly side = element('div', { class: 'kfpm-side' });
@@ -44,7 +46,7 @@ export class RunPage {
     const main = element('div', { class: 'kfpm-main' }, this.tasks.tabs.list, this.tasks.tabs.body);
     this.split = new Split(main, this.side);
     const top = element('header', { class: 'kfpm-page-top' }, this.head, this.actions);
-    this.node.append(top, this.progress, this.split.node, this.news);
+    this.node.append(top, this.progress, this.trouble, this.split.node, this.news);
     this.timer = setInterval(() => this.tick(), 1000);
     this.side.addEventListener('keydown', event => {
       if (event.key === 'Escape') {
@@ -63,6 +65,7 @@ export class RunPage {
     this.node.dataset['state'] = run.state;
     this.drawHead(run, now);
     this.drawActions(run);
+    this.drawTrouble(run);
     const selected = this.selected(run);
     this.tasks.update(run.tasks, selected, now);
     const task = run.tasks.find(one => one.id === selected);
@@ -147,15 +150,24 @@ export class RunPage {
     }
     this.drawnActions = key;
     const ended = isFinal(run.state);
-    const again = run.state === 'failed' || run.state === 'cancelled';
     this.actions.replaceChildren(
       ...(ended ? [] : [this.action(Commands.cancel, stopIcon, t('Cancel'))]),
-      ...(again ? [this.action(Commands.retry, refreshIcon, t('Retry'), 'kfpm-primary')] : []),
+      ...(canRetry(run) ? [this.action(Commands.retry, refreshIcon, t('Retry'), 'kfpm-primary')] : []),
       ...(run.kind === 'build' ? [] : [this.action(Commands.runAgain, runIcon, t('Run again…'))]),
       ...(!isPage(run.url) ? [] : [this.action(Commands.openUrl, launchIcon, t('Open in KFP'))]),
       this.action(Commands.copyId, copyIcon, t('Copy id'), 'kfpm-icon-only'),
       ...(ended ? [this.action(Commands.delete, deleteIcon, t('Delete'), 'kfpm-icon-only')] : [])
     );
+  }
+
+  /** What ended the run stands here when no step tells it. */
+  private drawTrouble(run: Run): void {
+    const error = run.tasks.some(task => task.error !== null) ? null : run.error;
+    const key = JSON.stringify(error);
+    if (this.trouble.dataset['key'] !== key) {
+      this.trouble.dataset['key'] = key;
+      this.trouble.replaceChildren(...(error === null ? [] : [errorBox(error)]));
+    }
   }
 
   private action(command: string, icon: LabIcon, label: string, extra = ''): HTMLElement {

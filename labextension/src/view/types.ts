@@ -97,3 +97,8 @@ export function mostTelling(run: Run): Task | undefined {
     undefined
   );
 }
+
+/** Whether a run can go on where it ended; images are built anew by the next build. */
+export function canRetry({ state, kind }: { state?: State; kind?: RunKind }): boolean {
+  return kind !== 'build' && (state === 'failed' || state === 'cancelled');
+}
