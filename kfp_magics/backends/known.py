@@ -25,7 +25,19 @@ def _kfp(settings: Settings, store: Store) -> Backend:
     return KfpBackend(settings, store)
 
 
-_MAKERS: dict[str, Callable[[Settings, Store], Backend]] = {"local": _local, "kfp": _kfp}
+def _vertex(settings: Settings, store: Store) -> Backend:
+    try:
+        from kfp_magics.backends.vertex import VertexBackend  # noqa: PLC0415  (an extra, and slow to import)
+    except ModuleNotFoundError as error:
+        if not (error.name or "").startswith("google"):
+            raise
+        raise BackendError(
+            "Vertex AI needs Google's clients, which are not installed.", "pip install 'kfp-magics[vertex]'"
+        ) from error
+    return VertexBackend(settings, store)
+
+
+_MAKERS: dict[str, Callable[[Settings, Store], Backend]] = {"local": _local, "kfp": _kfp, "vertex": _vertex}
 
 
 class Backends(Mapping[str, "Backend"]):

@@ -86,29 +86,16 @@ def runs_table(runs: Sequence[Run]) -> str:
     if not runs:
         return "No runs yet: %kfp_run PIPELINE starts one."
     rows = [
-        (
-            run.id,
-            f"{MARKS[run.state]} {run.state}{' (stale)' if run.stale else ''}",
-            lasted(run),
-            run.pipeline,
-            run.name,
-            when(run.created),
-        )
+        (run.id, f"{MARKS[run.state]} {run.state}", lasted(run), run.pipeline, run.name, when(run.created))
         for run in runs
     ]
     return table(rows, ("ID", "STATE", "TOOK", "PIPELINE", "NAME", "CREATED"))
-
-
-def _state_text(run: Run) -> str:
-    return f"{MARKS[run.state]} {run.state}" + (" (stale)" if run.stale else "")
 
 
 def run_tree(run: Run) -> str:
     """Shows a run with its tasks, groups before their members."""
     head = f"{MARKS[run.state]} {run.name}  {run.state}  {lasted(run)}".rstrip() + f"  ({run.id})"
     lines = [head]
-    if run.stale:
-        lines.append(f"    stale since {when(run.stale)}: {run.stale_reason}")
     if run.error:
         lines += [f"    {line}" for line in (run.error.message, run.error.hint) if line]
     lines += task_lines(run.tasks)

@@ -12,10 +12,11 @@ from google.api_core import exceptions
 from google.cloud.devtools import cloudbuild_v1 as cb
 
 from kfp_magics.errors import BuildCancelledError, BuildError, did_you_mean
+from kfp_magics.google import TRANSIENT
 from kfp_magics.images.base import ImageRef
 from kfp_magics.images.cloudbuild.archive import find_config
 from kfp_magics.images.cloudbuild.config import dockerfile_config, read_config
-from kfp_magics.images.cloudbuild.service import TRANSIENT, Google, Place, said
+from kfp_magics.images.cloudbuild.service import Google, Place, said
 from kfp_magics.images.references import Reference
 
 if TYPE_CHECKING:

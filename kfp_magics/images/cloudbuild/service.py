@@ -2,39 +2,37 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import tempfile
 import uuid
-from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import IO, TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from typing import IO, TYPE_CHECKING
 
-import google.auth
-import grpc
 from google.api_core import exceptions
 from google.auth.credentials import AnonymousCredentials
-from google.auth.exceptions import GoogleAuthError
 from google.cloud import storage
 from google.cloud.devtools import cloudbuild_v1 as cb
 from google.cloud.devtools.cloudbuild_v1.services.cloud_build.transports import CloudBuildGrpcTransport
 
 from kfp_magics.errors import BuildError
+from kfp_magics.google import TRANSIENT, Words, is_loopback, transport
 from kfp_magics.images.cloudbuild.archive import pack_source
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from kfp_magics.images.base import ImageSpec
 
-TRANSIENT = (
-    exceptions.ServiceUnavailable,
-    exceptions.DeadlineExceeded,
-    exceptions.InternalServerError,
-    exceptions.Aborted,
-    exceptions.Unknown,
+WORDS = Words(
+    service="Cloud Build",
+    rights="Ask for roles/cloudbuild.builds.editor and roles/storage.admin on the project.",
+    quota="A quota is used up: wait a minute, build fewer steps at once, or ask for more quota.",
+    mend="Mend what it names and build again.",
+    again="Try again; nothing was published.",
+    refused=BuildError,
+    missing=BuildError,
+    wrong=BuildError,
+    silent=BuildError,
 )
+said = WORDS.said
 _TRIES = 3  # of a creation whose answer was lost
 _CALL = 30.0  # seconds that one call may take
 
@@ -67,13 +65,9 @@ class Google:
     """
 
     def __init__(self, place: Place) -> None:
-        emulated = bool(place.endpoint) and _is_loopback(place.endpoint)
-        if place.endpoint.startswith("http:") and not emulated:
-            raise BuildError(
-                f"The Cloud Build endpoint {place.endpoint!r} is not encrypted.",
-                "Use https://, or an address of this machine.",
-            )
-        credentials, project = (AnonymousCredentials(), "") if emulated else _credentials()
+        WORDS.is_encrypted(place.endpoint)
+        emulated = bool(place.endpoint) and is_loopback(place.endpoint)
+        credentials, project = (AnonymousCredentials(), "") if emulated else WORDS.credentials()
         self.project = place.project or project
         if not self.project:
             raise BuildError(
@@ -81,7 +75,7 @@ class Google:
                 "Set it: KFP_MAGICS_GOOGLE_PROJECT=my-project, or: gcloud config set project my-project",
             )
         self._place = place
-        self._builds = cb.CloudBuildClient(transport=_transport(place.endpoint, credentials))
+        self._builds = cb.CloudBuildClient(transport=transport(CloudBuildGrpcTransport, place.endpoint, credentials))
         on_emulator = "STORAGE_EMULATOR_HOST" in os.environ
         self._storage = storage.Client(
             project=self.project, credentials=AnonymousCredentials() if on_emulator else credentials
@@ -181,76 +175,3 @@ def default_bucket(project: str, region: str) -> str:
     """The bucket that Google's own tools use for the sources of a project."""
     name = project.replace(":", "_").replace(".", "_").replace("google", "elgoog")
     return f"{name}_cloudbuild" if region == "global" else f"{name}_{region}_cloudbuild"
-
-
-def _credentials() -> tuple[Any, str]:
-    try:
-        credentials, project = google.auth.default(scopes=["https://www.googleapis.com/auth/cloud-platform"])
-    except GoogleAuthError as error:
-        raise BuildError(
-            "There are no Google credentials here for Cloud Build.", "gcloud auth application-default login"
-        ) from error
-    return credentials, project or ""
-
-
-def _transport(endpoint: str, credentials: object) -> Any:  # noqa: ANN401  (Google's transport)
-    if not endpoint:
-        return CloudBuildGrpcTransport(credentials=credentials)
-    address = urlsplit(endpoint)
-    if address.scheme == "http":
-        return CloudBuildGrpcTransport(channel=grpc.insecure_channel(address.netloc))
-    return CloudBuildGrpcTransport(host=address.netloc, credentials=credentials)
-
-
-def _is_loopback(endpoint: str) -> bool:
-    host = urlsplit(endpoint).hostname or ""
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-@contextmanager
-def said(what: str) -> Iterator[None]:
-    """Says in two lines what Google refused.
-
-    Args:
-        what: What was tried, as it follows "may not" and "cannot".
-
-    Raises:
-        BuildError: It was refused, or Google did not answer.
-    """
-    try:
-        yield
-    except exceptions.GoogleAPICallError as error:
-        raise BuildError(*_two_lines(what, error)) from error
-    except GoogleAuthError as error:
-        raise BuildError(
-            f"Google refuses the credentials: {_first_line(error)}", "gcloud auth application-default login"
-        ) from error
-    except OSError as error:
-        raise BuildError(
-            f"Google does not answer: {_first_line(error)}", "Look at the network and try again."
-        ) from error
-
-
-def _two_lines(what: str, error: exceptions.GoogleAPICallError) -> tuple[str, str]:
-    why = _first_line(error.message or error)
-    match error:
-        case exceptions.Forbidden() | exceptions.Unauthorized():
-            return (
-                f"You may not {what}: {why}",
-                "Ask for roles/cloudbuild.builds.editor and roles/storage.admin on the project.",
-            )
-        case exceptions.TooManyRequests():
-            return (
-                f"Cloud Build cannot {what} now: {why}",
-                "A quota is used up: wait a minute, build fewer steps at once, or ask for more quota.",
-            )
-        case exceptions.BadRequest() | exceptions.NotFound():
-            return f"Cloud Build cannot {what}: {why}", "Mend what it names and build again."
-    return f"Cloud Build cannot {what}: {why}", "Try again; nothing was published."
-
-
-def _first_line(error: object) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

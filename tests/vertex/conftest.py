@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+from gcp_storage_emulator.server import create_server
+from google.auth.credentials import AnonymousCredentials
+from google.cloud import storage
+
+from kfp_magics.backends.connections import Connections, parse
+from kfp_magics.backends.vertex import VertexBackend
+from kfp_magics.backends.vertex.looks import Pace
+from kfp_magics.model import Run
+from kfp_magics.runs.store import Store
+from kfp_magics.settings import Settings
+from tests.vertex.server import VertexServer
+
+
+@pytest.fixture
+def google_storage(monkeypatch: pytest.MonkeyPatch) -> Iterator[storage.Client]:
+    server = create_server("localhost", 0, in_memory=True)
+    server.start()
+    host, port = server._api._httpd.server_address[:2]
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", f"http://{host}:{port}")
+    client = storage.Client(project="shop", credentials=AnonymousCredentials())
+    client.create_bucket("wares")
+    yield client
+    server.stop()
+
+
+@pytest.fixture
+def server() -> Iterator[VertexServer]:
+    made = VertexServer()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def store(settings: Settings) -> Iterator[Store]:
+    made = Store(settings.store_path)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def connect(settings: Settings, store: Store, server: VertexServer) -> Callable[..., VertexBackend]:
+    """Makes a backend that reaches the server, with options of ``%kfp_connect``."""
+
+    def make(**options: object) -> VertexBackend:
+        given = {"endpoint": server.endpoint, "pipeline_root": "gs://wares/runs", **options}
+        Connections(settings.home_path).remember(parse("vertex:shop/europe-west4", given))
+        settings.server_patience = 5.0
+        return VertexBackend(settings, store, Pace(look=0.05, apart=0.0, log=0.05))
+
+    return make
+
+
+@pytest.fixture
+def backend(connect: Callable[..., VertexBackend]) -> VertexBackend:
+    return connect()
+
+
+def ended(backend: VertexBackend, store: Store, run: Run, patience: float = 30.0) -> Run:
+    """Polls a run until it has ended, as a watcher does."""
+    deadline = time.monotonic() + patience
+    while not run.state.final:
+        assert time.monotonic() < deadline, f"{run.name} is still {run.state}: {run.stale_reason}"
+        time.sleep(0.06)
+        run = store.save(backend.poll(run))
+    return run

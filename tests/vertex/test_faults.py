@@ -1,0 +1,102 @@
+"""What Google refuses, answers late or not at all."""
+
+from __future__ import annotations
+
+import grpc
+import pytest
+
+from kfp_magics.backends.base import SubmitOptions
+from kfp_magics.backends.connections import parse
+from kfp_magics.errors import ArgumentError, BackendError, LoginError, NotFoundError, UnavailableError
+from kfp_magics.model import State
+from tests.kfp.pipelines import ir_of
+from tests.vertex.conftest import ended
+from tests.vertex.server import Fault
+
+Code = grpc.StatusCode
+OPTIONS = SubmitOptions(name="once")
+
+
+@pytest.mark.parametrize("code", [Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED, Code.INTERNAL, Code.RESOURCE_EXHAUSTED])
+@pytest.mark.parametrize("after", [True, False], ids=["answer lost", "not done"])
+def test_a_run_starts_once(server, backend, code, after) -> None:
+    server.faults["CreatePipelineJob"] = Fault(code, after=after)
+    run = backend.submit(ir_of("plain"), {}, OPTIONS)
+    assert list(server.jobs) == [run.id]
+    assert server.calls.count("CreatePipelineJob") == 2
+
+
+def test_what_goes_on_failing_is_said(server, settings, backend) -> None:
+    settings.server_patience = 0.0
+    server.faults["CreatePipelineJob"] = Fault(Code.RESOURCE_EXHAUSTED, times=9, message="quota of pipelines")
+    with pytest.raises(
+        UnavailableError, match=r"cannot start a run in the project shop in europe-west4 now: .*quota"
+    ) as caught:
+        backend.submit(ir_of("plain"), {}, OPTIONS)
+    assert "quota is used up" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("code", "error", "hint"),
+    [
+        (Code.PERMISSION_DENIED, LoginError, "roles/aiplatform.user"),
+        (Code.UNAUTHENTICATED, LoginError, "roles/aiplatform.user"),
+        (Code.INVALID_ARGUMENT, BackendError, "Mend what it names"),
+        (Code.FAILED_PRECONDITION, BackendError, "Mend what it names"),
+        (Code.NOT_FOUND, NotFoundError, "Mend what it names"),
+    ],
+)
+def test_what_is_refused_is_said_at_once(server, backend, store, code, error, hint) -> None:
+    server.faults["CreatePipelineJob"] = Fault(code, message="because\nof this")
+    with pytest.raises(error, match="because") as caught:
+        backend.submit(ir_of("plain"), {}, OPTIONS)
+    assert hint in caught.value.hint
+    assert server.calls == ["CreatePipelineJob"]
+    assert list(store.list()) == []
+
+
+def test_a_watcher_outlives_what_it_is_answered(server, backend, store) -> None:
+    run = backend.submit(ir_of("plain"), {}, OPTIONS)
+    for code in (Code.UNAVAILABLE, Code.PERMISSION_DENIED, Code.RESOURCE_EXHAUSTED, Code.INTERNAL):
+        server.faults["GetPipelineJob"] = Fault(code)
+        assert backend.poll(run).state is run.state
+    server.word = 77  # nobody has heard of it
+    while backend.poll(run).state is not State.UNKNOWN:
+        pass
+    server.word = None
+    assert ended(backend, store, run).state is State.SUCCEEDED
+
+
+def test_a_run_that_somebody_deleted_ends(server, backend) -> None:
+    run = backend.submit(ir_of("plain"), {}, OPTIONS)
+    del server.jobs[run.id]
+    gone = backend.poll(run)
+    assert gone.state is State.CANCELLED
+    assert "somebody deleted it" in gone.error.message
+    backend.delete(run)
+
+
+def test_a_run_that_ended_is_deleted_there(server, backend, store) -> None:
+    run = ended(backend, store, backend.submit(ir_of("plain"), {}, OPTIONS))
+    backend.delete(run)
+    assert server.jobs == {}
+    backend.delete(run)  # again is no mistake
+
+
+def test_arguments_are_looked_at_before_anything_is_sent(server, backend) -> None:
+    with pytest.raises(ArgumentError, match="takes no argument 'row'"):
+        backend.submit(ir_of("plain"), {"row": 1}, OPTIONS)
+    assert server.calls == []
+
+
+def test_an_address_elsewhere_must_be_encrypted(backend) -> None:
+    connection = parse("vertex:shop/europe-west4", {"endpoint": "http://vertex.example.com"})
+    with pytest.raises(BackendError, match="is not encrypted"):
+        backend.check(connection)
+
+
+def test_without_credentials_the_next_command_is_said(backend, monkeypatch) -> None:
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", "/nowhere/key.json")
+    with pytest.raises(LoginError, match="no Google credentials") as caught:
+        backend.check(parse("vertex:shop/europe-west4"))
+    assert caught.value.hint == "gcloud auth application-default login"
