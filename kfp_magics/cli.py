@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kfp_magics import __version__
+from kfp_magics import __version__, cli_delivery
 from kfp_magics.errors import DefinitionError, KfpMagicsError, RunFailedError, did_you_mean
 from kfp_magics.model import State
 from kfp_magics.options import BUILDERS, PLATFORMS, BuildOptions, RunOptions
@@ -78,7 +78,7 @@ def _spoken(message: str, words: argparse.Namespace) -> str:
     source = getattr(words, "source", "")
     again = rf"kfp-magics run {source} --pipeline \1" if source.endswith(".ipynb") else f"kfp-magics run {source}"
     message = re.sub(r"%kfp_run (\S+)", again, message) if source else message
-    return re.sub(r"(?<!%)%kfp_(build|run|runs|logs|cancel|retry|compile)\b", r"kfp-magics \1", message)
+    return re.sub(r"(?<!%)%kfp_(build|run|runs|logs|cancel|retry|compile|export)\b", r"kfp-magics \1", message)
 
 
 def _parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
@@ -113,6 +113,7 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParse
     compiling.set_defaults(command=_compile)
 
     _add_building(commands)
+    cli_delivery.add(commands, lambda source: author(_existing_file(source)))
     _add_looking(commands)
     _add_serving(commands)
     for name, what in (("cancel", "end a run; exit handlers still run"), ("retry", "resume a failed run")):
@@ -192,7 +193,7 @@ def _run(words: argparse.Namespace) -> int:
 
 
 def _build(words: argparse.Namespace) -> int:
-    session = _author(_file(words.source))
+    session = author(_existing_file(words.source))
     options = BuildOptions(
         builder=words.builder,
         registry=words.registry,
@@ -272,14 +273,14 @@ def _retry(words: argparse.Namespace) -> int:
 
 def _open(source: str, pipeline: str) -> tuple[Session, str]:
     """Gives a session that knows the pipeline of a file, and what to call it there."""
-    path = _file(source)
+    path = _existing_file(source)
     if path.suffix not in {".ipynb", ".yaml", ".yml", ".json"}:
         raise DefinitionError(f"{source!r} is neither a notebook (.ipynb) nor an IR file (.yaml).", "Give one of them.")
     if path.suffix != ".ipynb":
         if pipeline:
             raise DefinitionError(f"{source!r} is no notebook and holds one pipeline.", "Leave --pipeline out.")
         return Session(notebook=""), str(path)
-    session = _author(path)
+    session = author(path)
     names = list(session.definitions.pipelines)
     if not pipeline and len(names) != 1:
         raise DefinitionError(
@@ -289,14 +290,14 @@ def _open(source: str, pipeline: str) -> tuple[Session, str]:
     return session, pipeline or names[0]
 
 
-def _file(source: str) -> Path:
+def _existing_file(source: str) -> Path:
     path = Path(source)
     if not path.is_file():
         raise DefinitionError(f"There is no file {source!r}.", "Give a notebook (.ipynb) or an IR file (.yaml).")
     return path
 
 
-def _author(path: Path) -> Session:
+def author(path: Path) -> Session:
     """Executes the cells of a notebook that author steps and pipelines, and what they stand on; runs nothing else."""
     import nbformat  # noqa: PLC0415  (only for notebooks)
     from IPython.core.interactiveshell import InteractiveShell  # noqa: PLC0415  (only for notebooks)

@@ -100,6 +100,11 @@ class Definitions:
             raise unknown_name(error, label, names) from error
         return ComposedPipeline(pipeline, component)
 
+    @property
+    def taken(self) -> dict[str, Component]:
+        """The steps that kfp's own decorators made, by name."""
+        return self._taken
+
     def _components(self) -> list[Component]:
         return [*self._taken.values(), *(step.component for step in self.steps.values())]
 

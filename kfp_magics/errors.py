@@ -20,6 +20,7 @@
     │       ├── DigestMismatchError       content is not what its digest says
     │       ├── ImageNotFoundError        it holds no such image, blob or platform
     │       └── RegistryUnavailableError  it cannot be reached, or fails again and again
+    ├── DeliveryError       a repository, a trigger or a commit stands in the way of delivery
     ├── StoreError          the store of runs cannot be read or written
     └── RunFailedError      a run that was waited for did not succeed
 """
@@ -122,6 +123,10 @@ class ImageNotFoundError(RegistryError):
 
 class RegistryUnavailableError(RegistryError):
     """A registry cannot be reached, or fails again and again."""
+
+
+class DeliveryError(KfpMagicsError):
+    """A repository, a trigger or a commit stands in the way of delivery."""
 
 
 class StoreError(KfpMagicsError):

@@ -19,14 +19,16 @@ LAYERS = (
     {"cells", "compiler", "compiler_channels", "compiler_files", "compiler_images", "compiler_pods"}
     | {"images", "backends", "runs", "arguments", "live"},
     {"handles", "authoring", "building", "trying", "definitions", "planning", "servers", "starting"}
-    | {"server", "gateway"},
+    | {"server", "gateway", "delivery"},
     {"session"},
     {"magics", "widgets"},
+    {"cli_delivery"},
     {"cli"},
 )
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 GOOGLE = {
     ("backends", "kfp"),
+    ("delivery", "triggers.py"),
     ("images", "cloudbuild"),
     ("images", "google.py"),
     ("backends", "vertex"),

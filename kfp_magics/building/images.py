@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from kfp_magics.building.build import Build
     from kfp_magics.building.choice import Builders
     from kfp_magics.definitions import Definitions
+    from kfp_magics.delivery.export import Export
     from kfp_magics.images.registry import Registries
     from kfp_magics.model import Component, Pipeline, Run
     from kfp_magics.options import RunOptions
@@ -76,12 +77,14 @@ class Images:
         return registries
 
     @cached_property
-    def _builders(self) -> Builders:
+    def builders(self) -> Builders:
+        """What builds images, each made once."""
         from kfp_magics.building.choice import Builders  # noqa: PLC0415  (not needed to author)
 
         return Builders(self._settings, self._registries)
 
-    def _planner(self, *, asks: bool = True) -> Planner:
+    def planner(self, *, asks: bool = True) -> Planner:
+        """What finds out what enters images; it asks registries and indexes unless told not to."""
         return Planner(self._settings, self._registries, asks=asks)
 
     def components(self, names: Iterable[str]) -> list[Component]:
@@ -142,7 +145,7 @@ class Images:
 
             return detached.start(record, components, options, self._settings, lambda: self._look(record.run.id))
         return Work(
-            record, components, options, planner=self._planner(), builders=self._builders, store=self._store
+            record, components, options, planner=self.planner(), builders=self.builders, store=self._store
         ).in_background()
 
     def _look(self, run_id: str) -> Run:
@@ -166,7 +169,7 @@ class Images:
         from kfp_magics.images.context import write_folder  # noqa: PLC0415  (not needed to author)
 
         options = options.complete(self._settings)
-        planner = self._planner()
+        planner = self.planner()
         written = []
         for component in self.components(names):
             planned = planner.plan(component, options)
@@ -177,6 +180,17 @@ class Images:
             new = difference(planned, self._store.image(place))
             written.append(StepFolder(planned=planned, path=path, files=files, difference=new))
         return written
+
+    def exported(self, options: BuildOptions, *, notebook: str = "") -> Export:
+        """The notebook as a repository, to be written or compared.
+
+        Args:
+            options: How its images are built.
+            notebook: Path of the notebook.
+        """
+        from kfp_magics.delivery.export import Export  # noqa: PLC0415  (imports kfp)
+
+        return Export(self._definitions, self.planner, options.complete(self._settings), notebook)
 
     def for_run(
         self, pipeline: Pipeline, options: RunOptions, on_build: Callable[[Build], None], *, notebook: str = ""
@@ -241,7 +255,7 @@ class Images:
         from kfp_magics.building.choice import check_destination, find_image  # noqa: PLC0415
 
         check_destination(options.registry)
-        planner = self._planner(asks=False)
+        planner = self.planner(asks=False)
 
         def look(component: Component) -> ImageRef | None:
             with suppress(KfpMagicsError):  # what stands in the way is told by the build
@@ -269,7 +283,7 @@ class Images:
         from kfp_magics import ir as irs  # noqa: PLC0415  (reads YAML, which authoring does not)
 
         options = BuildOptions().complete(self._settings)
-        planner = self._planner(asks=False)
+        planner = self.planner(asks=False)
         notes: dict[str, str] = {}
         for task in run.tasks:
             step = irs.look_up(self._definitions.steps, task.component)

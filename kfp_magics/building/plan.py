@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from kfp_magics.images.base import ImageSpec
+    from kfp_magics.images.context import Content
     from kfp_magics.images.registry import Registry
     from kfp_magics.model import Component
     from kfp_magics.options import BuildOptions
@@ -79,18 +80,30 @@ class Planner:
         content = content_of(component, as_it_is=by_cloud_build)
         base, locked = Base(reference=""), tuple[str, ...]()
         if content.folder is None:
-            base = self._bases.find(component.base_image, options.platform, anew=options.upgrade)
-            if content.python:
-                base = replace(base, python=python_of(base, options.python, component.base_image))
-                locked = self._locks.lock(
-                    content.requirements,
-                    python=base.python,
-                    platform=options.platform,
-                    kfp=importlib.metadata.version("kfp") if content.kfp else "",
-                    anew=options.upgrade,
-                )
+            base, locked = self.foundation(component, content, options)
         spec = image_spec(component, content, base=base, locked=locked, platform=options.platform)
         return Planned(component=component, spec=spec, remarks=content.remarks)
+
+    def foundation(self, component: Component, content: Content, options: BuildOptions) -> tuple[Base, tuple[str, ...]]:
+        """Pins the base image of a step and locks its requirements; errors as `plan`.
+
+        Args:
+            component: The step.
+            content: What it brings.
+            options: Complete.
+        """
+        base = self._bases.find(component.base_image, options.platform, anew=options.upgrade)
+        if not content.python:
+            return base, ()
+        base = replace(base, python=python_of(base, options.python, component.base_image))
+        locked = self._locks.lock(
+            content.requirements,
+            python=base.python,
+            platform=options.platform,
+            kfp=importlib.metadata.version("kfp") if content.kfp else "",
+            anew=options.upgrade,
+        )
+        return base, locked
 
 
 def difference(planned: Planned, last: BuiltImage | None) -> str:

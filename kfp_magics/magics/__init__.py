@@ -14,13 +14,14 @@ def register(shell: InteractiveShell) -> None:
     from kfp_magics.magics.author import AuthorMagics  # noqa: PLC0415
     from kfp_magics.magics.build import BuildMagics  # noqa: PLC0415
     from kfp_magics.magics.complete import offer  # noqa: PLC0415
+    from kfp_magics.magics.deliver import DeliverMagics  # noqa: PLC0415
     from kfp_magics.magics.look import LookMagics  # noqa: PLC0415
     from kfp_magics.magics.run import RunMagics  # noqa: PLC0415
     from kfp_magics.magics.servers import ServerMagics  # noqa: PLC0415
     from kfp_magics.magics.shell import current_session  # noqa: PLC0415
 
     session = current_session(shell)
-    for family in (AuthorMagics, BuildMagics, RunMagics, LookMagics, ActMagics, ServerMagics):
+    for family in (AuthorMagics, BuildMagics, RunMagics, LookMagics, ActMagics, ServerMagics, DeliverMagics):
         made = family(shell, session)
         shell.register_magics(made)
         offer(shell, session, {name: magic for kind in made.magics.values() for name, magic in kind.items()})

@@ -1,0 +1,46 @@
+"""What delivery shows: what an export wrote, and how notebook and repository differ."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from kfp_magics.widgets.cards import Text
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from kfp_magics.delivery.writing import Written
+
+
+@dataclass(frozen=True, repr=False)
+class ExportCard(Text):
+    """What an export did.
+
+    Attributes:
+        done: It.
+    """
+
+    done: Written
+
+    def __repr__(self) -> str:
+        done = self.done
+        lines = [f"  wrote    {path}" for path in done.written]
+        lines += [f"  removed  {path}" for path in done.removed]
+        lines += [f"  kept     {path}: it was changed by hand; --replace overwrites it" for path in done.kept]
+        what = f"{len(done.same)} files are as they were" if done.same else "new"
+        return "\n".join([f"export → {done.target}  ({what})", *lines])
+
+
+@dataclass(frozen=True, repr=False)
+class DifferencesCard(Text):
+    """How a notebook and what was exported from it differ.
+
+    Attributes:
+        found: Path → unified diff from the folder to the notebook.
+    """
+
+    found: Mapping[str, str]
+
+    def __repr__(self) -> str:
+        return "".join(self.found.values()).rstrip("\n") or "The notebook and the exported files agree."

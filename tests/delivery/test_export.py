@@ -1,0 +1,151 @@
+"""A notebook as a repository."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from kfp_magics.cells.options import CellOptions
+from kfp_magics.delivery.steps import folder_spec
+from kfp_magics.delivery.writing import LOCK
+from kfp_magics.errors import DeliveryError
+from kfp_magics.options import BuildOptions
+from kfp_magics.session import Session
+from kfp_magics.settings import Settings
+from tests.images.bases import push_description
+from tests.images.registries import Server
+
+TRAIN = "def train(n: int = 1) -> int:\n    return n + RATE\n\nRATE = 2\n"
+SAY = "echo $text\n"
+BOTH = "def both(n: int = 3):\n    say(text=train(n=n).output)\n"
+
+
+@pytest.fixture
+def base(registry: Server, repository: str) -> str:
+    return push_description(registry, f"{repository}-base")
+
+
+@pytest.fixture
+def notebook(base: str, tmp_path: Path) -> Callable[..., Session]:
+    def make(train: str = TRAIN, name: str = "") -> Session:
+        session = Session(Settings(base_image=base, registry="images.test/team"), notebook="house.ipynb")
+        session.component(train, CellOptions(name=name))
+        session.component(SAY, CellOptions(name="say", lang="bash", inputs=("text:int",)))
+        session.pipeline(BOTH.replace("train(", f"{name or 'train'}("))
+        return session
+
+    return make
+
+
+def export(session: Session, target: Path, *, force: bool = False) -> object:
+    return session.images.exported(BuildOptions(), notebook=session.notebook).write(target, force=force)
+
+
+def tree(target: Path) -> dict[str, bytes]:
+    return {p.relative_to(target).as_posix(): p.read_bytes() for p in target.rglob("*") if p.is_file()}
+
+
+def test_the_folder_of_a_step_gives_the_notebooks_image(notebook, tmp_path: Path) -> None:
+    session = notebook()
+    export(session, tmp_path / "repo")
+    for name in ("train", "say"):
+        planned = session.images.planner().plan(
+            session.definitions.step(name).component, BuildOptions().complete(session.settings)
+        )
+        assert folder_spec(tmp_path / "repo" / "steps" / name).tag == planned.spec.tag
+        assert planned.spec.tag in (tmp_path / "repo" / "steps" / name / "component.yaml").read_text()
+
+
+def test_the_same_notebook_gives_no_difference(notebook, tmp_path: Path, monkeypatch) -> None:
+    target = tmp_path / "repo"
+    export(notebook(), target)
+    before = tree(target)
+    monkeypatch.setenv("KFP_MAGICS_HOME", str(tmp_path / "another"))
+    monkeypatch.setenv("KFP_MAGICS_OFFLINE", "true")  # nothing is looked up again
+    again = export(notebook(), target)
+    assert tree(target) == before
+    assert again.written == again.removed == again.kept == []
+    assert set(before) == {
+        ".github/workflows/images.yml",
+        "README.md",
+        LOCK,
+        "pipelines/__init__.py",
+        "pipelines/both.py",
+        "pipelines/both.yaml",
+        "requirements.txt",
+        *(f"steps/say/{one}" for one in (".dockerignore", "Dockerfile", "cloudbuild.yaml", "component.yaml")),
+        *(f"steps/say/{one}" for one in ("requirements.txt", "src/step_say.sh", "step.json")),
+        *(f"steps/train/{one}" for one in (".dockerignore", "Dockerfile", "cloudbuild.yaml", "component.yaml")),
+        *(f"steps/train/{one}" for one in ("requirements.txt", "src/step_train.py", "step.json")),
+        "tests/arguments.json",
+        "tests/steps/say.yaml",
+        "tests/steps/train.yaml",
+        "tests/test_everything.py",
+    }
+
+
+def test_what_is_not_ours_is_left_alone(notebook, tmp_path: Path) -> None:
+    target = tmp_path / "repo"
+    export(notebook(), target)
+    (target / "steps/train/notes.md").write_text("mine")
+    (target / "tests/arguments.json").write_text("{}")
+    (target / "README.md").write_text("by hand")
+    changed = notebook(TRAIN.replace("RATE = 2", "RATE = 3"))
+    done = export(changed, target)
+    assert done.kept == ["README.md"]
+    assert "steps/train/src/step_train.py" in done.written
+    assert (target / "README.md").read_text() == "by hand"
+    assert (target / "tests/arguments.json").read_text() == "{}"
+    difference = changed.images.exported(BuildOptions(), notebook="house.ipynb").differences(target)
+    assert list(difference) == ["README.md"]
+    assert "-by hand" in difference["README.md"]
+    assert export(changed, target, force=True).kept == []
+
+    renamed = export(notebook(name="fit"), target)
+    assert "steps/train/src/step_train.py" in renamed.removed
+    assert sorted(p.name for p in (target / "steps/train").rglob("*")) == ["notes.md"]
+    assert "both" in (target / "pipelines/both.py").read_text()
+
+
+def test_links_are_not_followed(notebook, tmp_path: Path) -> None:
+    target, elsewhere = tmp_path / "repo", tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    target.mkdir()
+    (target / "steps").symlink_to(elsewhere)
+    with pytest.raises(DeliveryError, match="is a link, or behind one"):
+        export(notebook(), target)
+    assert list(elsewhere.iterdir()) == []
+    assert [one.name for one in target.iterdir()] == ["steps"]
+
+
+def test_the_pipeline_is_importable_python(notebook, tmp_path: Path) -> None:
+    target = tmp_path / "repo"
+    export(notebook(), target)
+    command = [sys.executable, "-m", "pipelines.both", str(tmp_path / "out.yaml")]
+    subprocess.run(command, cwd=target, check=True, capture_output=True)
+    assert "image: images.test/team/train:c-" in (tmp_path / "out.yaml").read_text()
+
+
+def test_its_own_tests_run(base: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KFP_MAGICS_BASE_IMAGE", base)
+    cells = [
+        "%load_ext kfp_magics",
+        f"%%kfp_component\n{TRAIN}",
+        "%%kfp_component say --lang bash --in text:int\n" + SAY,
+        f"%%kfp_pipeline\n{BOTH}",
+    ]
+    path = tmp_path / "house.ipynb"
+    nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(one) for one in cells]), path)
+    shell = [sys.executable, "-m", "kfp_magics.cli"]
+    done = subprocess.run([*shell, "export", path, tmp_path / "repo"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "wrote    steps/train/Dockerfile" in done.stdout
+    command = [sys.executable, "-m", "pytest", "-q", "-rs", "-p", "no:cacheprovider", "tests"]
+    done = subprocess.run(command, cwd=tmp_path / "repo", capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+    assert "3 passed, 1 skipped" in done.stdout  # `say` has no value for its text
