@@ -333,6 +333,22 @@ def test_the_notebook_s_buttons_write_visible_cells(browser: Browser, tmp_path: 
         page.close()
 
 
+def test_a_compiled_pipeline_is_run_from_its_file(browser: Browser, tmp_path: Path) -> None:
+    with serve(tmp_path) as lab:
+        (lab.folder / "a b.yaml").write_bytes((Path(__file__).parents[1] / "compiler/golden/pod.yaml").read_bytes())
+        page = lab.open_launcher(browser)
+        page.locator(".jp-DirListing-item", has_text="a b.yaml").click(button="right")
+        page.locator(".lm-Menu-item", has_text="Run as pipeline").click()
+        page.locator(".jp-Dialog").get_by_role("button", name="Run", exact=True).click(timeout=20_000)
+        expect(page.locator(".kfpm-problem").first).to_have_text("A value is needed.")
+        page.locator(".kfpm-form").get_by_label("x").fill("3")
+        page.locator(".jp-Dialog").get_by_role("button", name="Run", exact=True).click()
+        expect(document(page).locator("h2")).to_contain_text("heavy", timeout=30_000)
+        (run,) = Store(tmp_path / "home" / "runs.sqlite").list()
+        assert run.parameters == {"x": 3}
+        page.close()
+
+
 def test_a_panel_that_is_hidden_asks_for_nothing_and_little_is_loaded_with_it(browser: Browser, tmp_path: Path) -> None:
     with serve(tmp_path, pollInterval=2) as lab:
         Store(tmp_path / "home" / "runs.sqlite").save(ended("one", 1))

@@ -2,6 +2,7 @@
 
 import { ILabShell, ILayoutRestorer, type JupyterFrontEnd, type JupyterFrontEndPlugin } from '@jupyterlab/application';
 import { ICommandPalette, InputDialog, MainAreaWidget, WidgetTracker } from '@jupyterlab/apputils';
+import { IFileBrowserFactory } from '@jupyterlab/filebrowser';
 import { IRenderMimeRegistry } from '@jupyterlab/rendermime';
 import type { ReadonlyPartialJSONObject } from '@lumino/coreutils';
 import type { Widget } from '@lumino/widgets';
@@ -19,14 +20,15 @@ export const documents: JupyterFrontEndPlugin<void> = {
   description: 'Opens runs and comparisons of runs.',
   autoStart: true,
   requires: [IPipelines, IRenderMimeRegistry],
-  optional: [ILayoutRestorer, ICommandPalette, ILabShell],
+  optional: [ILayoutRestorer, ICommandPalette, ILabShell, IFileBrowserFactory],
   activate: (
     app: JupyterFrontEnd,
     pipelines: IPipelines,
     rendermime: IRenderMimeRegistry,
     restorer: ILayoutRestorer | null,
     palette: ICommandPalette | null,
-    labShell: ILabShell | null
+    labShell: ILabShell | null,
+    files: IFileBrowserFactory | null
   ) => {
     const runs = new WidgetTracker<MainAreaWidget<RunDocument>>({ namespace: 'kfp-magics-runs' });
     const comparisons = new WidgetTracker<MainAreaWidget<CompareDocument>>({ namespace: 'kfp-magics-comparisons' });
@@ -76,7 +78,11 @@ export const documents: JupyterFrontEndPlugin<void> = {
     app.commands.addCommand(Commands.runFile, {
       label: t('Run as pipeline…'),
       icon: pipelineIcon,
-      execute: args => reporting(() => runFile(app, pipelines, args['path']))
+      execute: args => {
+        const selected = files?.tracker.currentWidget?.selectedItems().next().value?.path;
+        const path = typeof args['path'] === 'string' ? args['path'] : selected;
+        return path === undefined ? undefined : reporting(() => runFile(app, pipelines, path));
+      }
     });
     palette?.addItem({ command: Commands.openRun, category: t('Pipelines'), args: { isPalette: true } });
     void restorer?.restore(runs, {
@@ -121,18 +127,11 @@ async function askForRun({ client }: IPipelines): Promise<string | undefined> {
   return answer.value === null ? undefined : runs[items.indexOf(answer.value)]?.id;
 }
 
-async function runFile(app: JupyterFrontEnd, { client }: IPipelines, given: unknown): Promise<void> {
-  const path = typeof given === 'string' ? given : pathUnderMenu(app);
+async function runFile(app: JupyterFrontEnd, { client }: IPipelines, path: string): Promise<void> {
   const file = await app.serviceManager.contents.get(path, { content: true, type: 'file', format: 'text' });
   const { runCompiled } = await import('../form/again');
   const started = await runCompiled(client, String(file.content));
   if (started !== undefined) {
     await app.commands.execute(Commands.openRun, { id: started.id });
   }
-}
-
-function pathUnderMenu(app: JupyterFrontEnd): string {
-  const item = app.contextMenuHitTest(node => node.classList.contains('jp-DirListing-item'));
-  // The file browser writes `Name: … Path: …` lines into the title of its items.
-  return /^Path: (.*)$/m.exec(item?.title ?? '')?.[1] ?? '';
 }
