@@ -9,12 +9,14 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from kfp import compiler
 from nbformat.v4 import new_code_cell, new_notebook
 from playwright.sync_api import Browser, Locator, Page, expect
 
 import kfp_magics
 from kfp_magics.model import Artifact, Failure, Run, State, Task
 from kfp_magics.runs.store import Store
+from tests.conformance.pipelines.steps import number
 
 from .lab import Lab, accessible, execute, serve
 
@@ -317,12 +319,12 @@ def test_the_notebook_s_buttons_write_visible_cells(browser: Browser, tmp_path: 
         told.get_by_text("Open").click()
         expect(document(page).locator(".kfpm-pane")).to_contain_text("number", timeout=20_000)
         document(page).get_by_role("button", name="Run again…").click()
-        number = page.locator(".kfpm-form").get_by_label("number")
-        number.fill("two")
+        field = page.locator(".kfpm-form").get_by_label("number")
+        field.fill("two")
         page.locator(".jp-Dialog").get_by_role("button", name="Run", exact=True).click()
         expect(page.locator(".kfpm-problem")).to_have_text("This is no whole number.")
         accessible(page, ".kfpm-form")
-        number.fill("21")
+        field.fill("21")
         page.locator(".jp-Dialog").get_by_role("button", name="Run", exact=True).click()
         expect(document(page).locator(".kfpm-values", has_text="Parameters")).to_contain_text("21", timeout=20_000)
         expect(document(page).locator(".kfpm-box[title='double'][data-state='succeeded']")).to_be_visible(
@@ -335,17 +337,17 @@ def test_the_notebook_s_buttons_write_visible_cells(browser: Browser, tmp_path: 
 
 def test_a_compiled_pipeline_is_run_from_its_file(browser: Browser, tmp_path: Path) -> None:
     with serve(tmp_path) as lab:
-        (lab.folder / "a b.yaml").write_bytes((Path(__file__).parents[1] / "compiler/golden/pod.yaml").read_bytes())
+        compiler.Compiler().compile(number, str(lab.folder / "a b.yaml"))
         page = lab.open_launcher(browser)
         page.locator(".jp-DirListing-item", has_text="a b.yaml").click(button="right")
         page.locator(".lm-Menu-item", has_text="Run as pipeline").click()
         page.locator(".jp-Dialog").get_by_role("button", name="Run", exact=True).click(timeout=20_000)
         expect(page.locator(".kfpm-problem").first).to_have_text("A value is needed.")
-        page.locator(".kfpm-form").get_by_label("x").fill("3")
+        page.locator(".kfpm-form").get_by_label("value").fill("3")
         page.locator(".jp-Dialog").get_by_role("button", name="Run", exact=True).click()
-        expect(document(page).locator("h2")).to_contain_text("heavy", timeout=30_000)
+        expect(document(page).locator("h2")).to_contain_text("number", timeout=30_000)
         (run,) = Store(tmp_path / "home" / "runs.sqlite").list()
-        assert run.parameters == {"x": 3}
+        assert run.parameters == {"value": 3}
         page.close()
 
 
