@@ -59,7 +59,7 @@ test-notebooks: test-env
 	$(BIN)/pytest --nbval-lax --nbval-cell-timeout=300 --timeout=600 notebooks
 
 test-typescript: test-env labextension widget
-	cd labextension && npm run --silent check && npm test --silent
+	cd labextension && { [ -d node_modules/typescript ] || npm ci --silent --no-audit --no-fund; } && npm run --silent check && npm test --silent
 
 test: system lint types test-typescript test-python test-notebooks
 
