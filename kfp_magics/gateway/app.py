@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
 _PATIENCE = 10.0  # seconds to wait for a locked store: a client waits for the answer
 _ROOT = "/apis/v2beta1"
+_FRAME = 1 << 16  # bytes that an upload may have around its file
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -216,7 +217,9 @@ def _naming(body: Mapping[str, Json]) -> Naming:
 
 
 async def _uploaded(request: Request) -> tuple[Naming, str]:
-    if int(request.headers.get("content-length") or 0) > LARGEST + (1 << 16):
+    if "content-length" not in request.headers:
+        raise ArgumentError("The upload does not say how long it is.", "Send a Content-Length.")
+    if int(request.headers["content-length"]) > LARGEST + _FRAME:
         raise ArgumentError(f"The file is larger than {LARGEST >> 20} MB.", "Upload the compiled pipeline alone.")
     query = request.query_params
     async with request.form(max_files=1, max_fields=10) as form:

@@ -15,7 +15,7 @@ from kfp_magics.runs.database import clean
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from kfp_magics.model import Json
     from kfp_magics.runs.store import Store
@@ -86,7 +86,7 @@ class Experiments:
         """
         self.meet()
         with self._store.reading() as connection:
-            return _shape(connection, _row(connection, experiment_id))
+            return _shape(_row(connection, experiment_id), _last_runs(connection))
 
     def name(self, experiment_id: str) -> str:
         """The name of an experiment; the default one's when the id is empty.
@@ -101,11 +101,20 @@ class Experiments:
             found: str = _row(connection, experiment_id)["display_name"]
         return found
 
-    def ids(self) -> dict[str, str]:
-        """Name → id, those of deleted ones as well."""
-        self.meet()
+    def ids(self, names: Iterable[str]) -> dict[str, str]:
+        """Name → id of the experiments that runs name, those of deleted ones as well."""
+        wanted = sorted(set(names))
+        if missing := set(wanted) - (found := self._ids(wanted)).keys():
+            with self._store.writing() as connection:
+                for name in sorted(missing):
+                    _insert(connection, name, "")
+            found = self._ids(wanted)
+        return found
+
+    def _ids(self, names: Sequence[str]) -> dict[str, str]:
+        query = f"SELECT display_name, id FROM experiments WHERE display_name IN ({', '.join('?' * len(names))})"  # noqa: S608
         with self._store.reading() as connection:
-            return dict(connection.execute("SELECT display_name, id FROM experiments").fetchall())
+            return dict(connection.execute(query, names).fetchall())
 
     def list(self, asked: lists.Asked) -> dict[str, Json]:
         """Reads a page."""
@@ -113,7 +122,8 @@ class Experiments:
         with self._store.reading() as connection:
             page = lists.page(connection, _SOURCE, asked, {"deleted": 0})
             found = rows(connection, "experiments", page.born)
-            return page.answer("experiments", [_shape(connection, row) for row in found])
+            last = _last_runs(connection)
+        return page.answer("experiments", [_shape(row, last) for row in found])
 
     def archive(self, experiment_id: str, *, archived: bool) -> None:
         """Puts an experiment away, with its runs and its schedules; brought back, it comes alone."""
@@ -151,9 +161,15 @@ def _row(connection: sqlite3.Connection, experiment_id: str) -> dict[str, Json]:
     return rows(connection, "experiments", [found[0][0]])[0]
 
 
-def _shape(connection: sqlite3.Connection, row: dict[str, Json]) -> dict[str, Json]:
-    query = f"SELECT json_extract(summary, '$.created') FROM runs WHERE {NAMED} = ? ORDER BY born DESC LIMIT 1"  # noqa: S608
-    last = connection.execute(query, (row["display_name"],)).fetchone()
+def _last_runs(connection: sqlite3.Connection) -> dict[str, float]:
+    """Experiment → when its newest run was made."""
+    newest = f"SELECT {NAMED} AS named, max(born) AS last FROM runs GROUP BY 1"  # noqa: S608  (only our own words)
+    query = f"SELECT named, json_extract(summary, '$.created') FROM ({newest}) JOIN runs ON born = last"  # noqa: S608
+    return dict(connection.execute(query).fetchall())
+
+
+def _shape(row: Mapping[str, Json], last_runs: Mapping[str, float]) -> dict[str, Json]:
+    last = last_runs.get(row["display_name"])
     return given(
         {
             "experiment_id": row["id"],
@@ -161,6 +177,6 @@ def _shape(connection: sqlite3.Connection, row: dict[str, Json]) -> dict[str, Js
             "description": row["description"],
             "created_at": timestamp(row["created"]),
             "storage_state": "ARCHIVED" if row["archived"] else "AVAILABLE",
-            "last_run_created_at": timestamp(last[0]) if last else "",
+            "last_run_created_at": timestamp(last) if last is not None else "",
         }
     )

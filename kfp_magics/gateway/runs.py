@@ -149,7 +149,7 @@ class Runs:
         run = self.run(run_id)
         with self._store.reading() as connection:
             facts = _facts(connection, [run.id])[run.id]
-        shown = self._shape(run, facts, self._experiments.ids())
+        shown = self._shape(run, facts, self._experiments.ids([facts["experiment"]]))
         with suppress(NotFoundError):  # the folder of the run is gone
             shown["pipeline_spec"] = spec_of(request_of(self._settings, run).ir)
         return shown
@@ -159,11 +159,11 @@ class Runs:
         fixed: dict[str, Json] = {"backend": _BACKEND, "kind": "pipeline"}
         if experiment_id:
             fixed[NAMED] = self._experiments.name(experiment_id)
-        ids = self._experiments.ids()
         with self._store.reading() as connection:
             page = lists.page(connection, _SOURCE, asked, fixed)
             runs = _load(connection, page.born)
             facts = _facts(connection, [run.id for run in runs])
+        ids = self._experiments.ids(one["experiment"] for one in facts.values())
         return page.answer("runs", [self._shape(run, facts[run.id], ids) for run in runs])
 
     def terminate(self, run_id: str) -> None:

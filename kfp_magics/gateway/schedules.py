@@ -139,17 +139,17 @@ class Schedules:
         Raises:
             NotFoundError: There is none of that id.
         """
-        ids = self._experiments.ids()
         with self._store.reading() as connection:
-            return _shape(_row(connection, schedule_id), ids)
+            row = _row(connection, schedule_id)
+        return _shape(row, self._experiments.ids([row["experiment"]]))
 
     def list(self, asked: lists.Asked, experiment_id: str) -> dict[str, Json]:
         """Reads a page."""
         fixed = {"experiment": self._experiments.name(experiment_id)} if experiment_id else {}
-        ids = self._experiments.ids()
         with self._store.reading() as connection:
             page = lists.page(connection, _SOURCE, asked, fixed)
             found = rows(connection, "schedules", page.born)
+        ids = self._experiments.ids(row["experiment"] for row in found)
         return page.answer("recurringRuns", [_shape(row, ids) for row in found])
 
     def enable(self, schedule_id: str, *, enabled: bool) -> None:

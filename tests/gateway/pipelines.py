@@ -39,7 +39,40 @@ def failing():
     broken()
 
 
+@dsl.component(base_image="python:3.11", install_kfp_package=False)
+def count(most: int) -> list:
+    return list(range(most))
+
+
+@dsl.component(base_image="python:3.11", install_kfp_package=False)
+def unsteady(mark: str) -> str:
+    import pathlib
+
+    seen = pathlib.Path(mark)
+    if not seen.exists():
+        seen.touch()
+        raise OSError("not yet")
+    return "steady"
+
+
+@dsl.pipeline(name="inner")
+def inner(number: int) -> int:
+    return double(number=number).outputs["Output"]
+
+
 @dsl.pipeline(name="looping")
-def looping():
-    with dsl.ParallelFor([1, 2]) as number:
-        double(number=number)
+def looping(mark: str = ""):
+    """Everything that nests: loops over what only the run knows, conditions, exit handlers, pipelines, attempts."""
+    last = double(number=0)
+    with dsl.ExitHandler(last):
+        numbers = count(most=3)
+        with dsl.ParallelFor(numbers.output) as number:
+            twice = double(number=number)
+            with dsl.If(twice.outputs["Output"] > 2):
+                inner(number=twice.outputs["Output"])
+        with dsl.ParallelFor([7, 8]) as fixed:
+            inner(number=fixed)
+        with dsl.If(mark == "never"):
+            rest(seconds=0.0)
+        with dsl.If(mark != ""):
+            unsteady(mark=mark).set_retry(2)

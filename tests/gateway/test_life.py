@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from kfp_server_api.exceptions import ApiException
 
 from kfp_magics.gateway.app import Gateway as Inside
 from kfp_magics.gateway.jobs import Job
@@ -202,3 +203,18 @@ def test_a_port_that_is_taken_is_said(shared_gateway: Gateway):
     command = [sys.executable, "-m", "kfp_magics.cli", "serve", "--port", port]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert (done.returncode, done.stderr.splitlines()[1]) == (2, "Take another port: --port 0 chooses a free one.")
+
+
+def test_a_damaged_store_is_told_and_the_server_stays(gateway: Gateway):
+    client = gateway.client()
+    gateway.stop()
+    path = Settings(home=str(gateway.home)).store_path
+    path.write_bytes(b"no database at all" * 100)
+    gateway.restart()
+    with pytest.raises(ApiException) as raised:
+        client.list_runs()
+    said = json.loads(raised.value.body)
+    assert (raised.value.status, said["code"]) == (503, 14)
+    assert said["message"].startswith(f"The store {str(path)!r} is damaged")
+    path.unlink()
+    assert client.list_runs().total_size in {None, 0}
