@@ -104,13 +104,22 @@ def _check(ir: IR) -> None:
     for name, component in ir.spec["components"].items():
         if "dag" in component:
             _check_dag(ir, component, repr(name))
-        elif not ir.executor(component):
+        elif not (executor := ir.executor(component)):
             raise DefinitionError(f"The component {name!r} has neither a DAG nor an executor.", _HINT)
+        else:
+            _check_container(executor.get("container", {}), name)
     inside = {
         name: {task["componentRef"]["name"] for task in component.get("dag", {}).get("tasks", {}).values()}
         for name, component in ir.spec["components"].items()
     }
     _refuse_circles(inside, "The pipeline nests itself")
+
+
+def _check_container(container: Mapping[str, Json], name: str) -> None:
+    for part in ("command", "args"):
+        words = container.get(part, [])
+        if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+            raise DefinitionError(f"The {part} of the component {name!r} is no list of texts.", _HINT)
 
 
 def _check_dag(ir: IR, component: Mapping[str, Json], where: str) -> None:

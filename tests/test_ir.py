@@ -1,0 +1,78 @@
+"""Compiled pipelines that are none: each is refused with what is wrong with what."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from kfp_magics import ir as irs
+from kfp_magics.errors import DefinitionError
+
+SPEC: dict[str, Any] = {
+    "pipelineInfo": {"name": "chain"},
+    "root": {
+        "dag": {
+            "tasks": {
+                "first": {"componentRef": {"name": "comp-work"}},
+                "second": {"componentRef": {"name": "comp-work"}, "dependentTasks": ["first"]},
+            }
+        }
+    },
+    "components": {"comp-work": {"executorLabel": "exec-work"}},
+    "deploymentSpec": {"executors": {"exec-work": {"container": {"image": "python", "command": ["true"]}}}},
+}
+Change = Callable[[dict[str, Any]], object]
+
+
+def tasks(spec: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = spec["root"]["dag"]["tasks"]
+    return found
+
+
+def container(spec: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = spec["deploymentSpec"]["executors"]["exec-work"]["container"]
+    return found
+
+
+CHANGES: list[tuple[str, Change, str]] = [
+    ("no root", lambda spec: spec.pop("root"), "no 'root'"),
+    ("circle", lambda spec: tasks(spec)["first"].update(dependentTasks=["second"]), "wait for each other"),
+    ("dangling need", lambda spec: tasks(spec)["first"].update(dependentTasks=["third"]), "needs 'third'"),
+    ("dangling component", lambda spec: spec.update(components={}), "'comp-work' that is not there"),
+    ("no executor", lambda spec: spec.pop("deploymentSpec"), "neither a DAG nor an executor"),
+    (
+        "nests itself",
+        lambda spec: spec["components"].update({"comp-work": {"dag": copy.deepcopy(spec["root"]["dag"])}}),
+        "nests itself",
+    ),
+    ("command of another shape", lambda spec: container(spec).update(command={"module": ["x"]}), "command .* no list"),
+    ("numbers for words", lambda spec: container(spec).update(args=[1, 2]), "args .* no list"),
+    ("workflow", lambda spec: spec.update(apiVersion="argoproj.io/v1", kind="Workflow"), "Kubernetes Workflow"),
+    ("component of version 1", lambda spec: spec.update(implementation={}), "version 1"),
+]
+
+
+def test_the_pipeline_that_the_others_are_made_from_is_one() -> None:
+    parsed = irs.parse(json.dumps(SPEC))
+    assert [task.id for task in irs.static_tasks(parsed)] == ["first", "second"]
+
+
+@pytest.mark.parametrize(("change", "says"), [row[1:] for row in CHANGES], ids=[row[0] for row in CHANGES])
+def test_what_is_no_pipeline_is_refused(change: Change, says: str) -> None:
+    spec = copy.deepcopy(SPEC)
+    change(spec)
+    with pytest.raises(DefinitionError, match=says):
+        irs.parse(json.dumps(spec))
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [("", "is empty"), ("just text", "no YAML mapping"), ("a: [", "no YAML"), ("a: 1\n" * 2, "'root'")],
+)
+def test_text_that_is_none_is_refused(text: str, says: str) -> None:
+    with pytest.raises(DefinitionError, match=says):
+        irs.parse(text)
