@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kfp_magics.options import PLATFORMS, BuildOptions
+from kfp_magics.errors import DeliveryError
+from kfp_magics.options import BUILDERS, PLATFORMS, BuildOptions
 
 if TYPE_CHECKING:
     import argparse
@@ -32,6 +33,78 @@ def add(commands: Commands, author: Author) -> None:
     export.add_argument("--upgrade", action="store_true", help="look anew for base images and requirements")
     export.add_argument("--replace", action="store_true", help="also replace files that were changed by hand")
     export.set_defaults(command=lambda words: _export(words, author))
+
+    _add_ci(commands, author)
+
+
+def _add_ci(commands: Commands, author: Author) -> None:
+    verbs = commands.add_parser("ci", help="what a commit rebuilds, and rebuilding it").add_subparsers(
+        required=True, metavar="VERB", dest="ci_verb"
+    )
+    plan = verbs.add_parser("plan", help="which images a change rebuilds, and why")
+    plan.set_defaults(command=_plan)
+    run = verbs.add_parser("run", help="rebuild here the images that a range of commits changes")
+    run.add_argument("--registry", default="", help="where images go: HOST/PATH, or oci:FOLDER")
+    run.add_argument("--builder", default="", choices=BUILDERS, metavar="NAME", help=f"one of {', '.join(BUILDERS)}")
+    run.set_defaults(command=_run)
+    for verb, until in ((plan, ""), (run, "HEAD")):
+        verb.add_argument("--since", default="HEAD", required=verb is run, help="commit before the change")
+        meant = "HEAD" if until else "the files as they lie there"
+        verb.add_argument("--until", default=until, help=f"commit after it; {meant} when left out")
+        verb.add_argument("--or-all", action="store_true", help="take everything when the commit is not in this clone")
+    check = verbs.add_parser("check", help="fail when a notebook and what was exported from it differ")
+    check.add_argument("source", help="notebook (.ipynb)")
+    check.add_argument("--registry", default="", help="where images go, as in the export")
+    check.set_defaults(command=lambda words: _check(words, author))
+    hook = verbs.add_parser("hook", help="let each commit rebuild what it changed")
+    hook.add_argument("--registry", default="", help="where images go: HOST/PATH, or oci:FOLDER")
+    hook.set_defaults(command=_hook)
+    for verb in (plan, run, check, hook):
+        verb.add_argument("--dir", default=".", help="the exported folder; this one when left out")
+
+
+def _plan(words: argparse.Namespace) -> int:
+    from kfp_magics.delivery.plan import planned  # noqa: PLC0415  (only for CI)
+
+    with planned(Path(words.dir), words.since, words.until, or_all=words.or_all) as plan:
+        print(plan)
+    return 0
+
+
+def _run(words: argparse.Namespace) -> int:
+    from kfp_magics.delivery.plan import planned  # noqa: PLC0415  (only for CI)
+    from kfp_magics.session import Session  # noqa: PLC0415
+
+    session = Session()
+    options = BuildOptions(builder=words.builder, registry=words.registry, started_by="cli")
+    with planned(Path(words.dir), words.since, words.until, or_all=words.or_all) as plan:
+        print(plan, flush=True)
+        for folder, image in session.images.rebuild(plan, options, print):
+            print(f"{folder} {image}")
+    return 0
+
+
+def _check(words: argparse.Namespace, author: Author) -> int:
+    session = author(words.source)
+    exported = session.images.exported(BuildOptions(registry=words.registry), notebook=session.notebook)
+    found = exported.differences(Path(words.dir))
+    print("".join(found.values()), end="")
+    if found:
+        raise DeliveryError(
+            f"The notebook and {len(found)} exported file{'s' if len(found) > 1 else ''} differ.",
+            f"Export again: kfp-magics export {words.source} {words.dir}",
+        )
+    print("The notebook and the exported files agree.")
+    return 0
+
+
+def _hook(words: argparse.Namespace) -> int:
+    from kfp_magics.delivery.hook import install  # noqa: PLC0415  (only for CI)
+    from kfp_magics.session import Session  # noqa: PLC0415
+
+    registry = Session().images.destination(BuildOptions(registry=words.registry))
+    print(f"Each commit now rebuilds what it changed: {install(Path(words.dir), registry)}")
+    return 0
 
 
 def _export(words: argparse.Namespace, author: Author) -> int:

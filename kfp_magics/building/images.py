@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from kfp_magics.building.choice import Builders
     from kfp_magics.definitions import Definitions
     from kfp_magics.delivery.export import Export
+    from kfp_magics.delivery.plan import CIPlan
     from kfp_magics.images.registry import Registries
     from kfp_magics.model import Component, Pipeline, Run
     from kfp_magics.options import RunOptions
@@ -191,6 +192,30 @@ class Images:
         from kfp_magics.delivery.export import Export  # noqa: PLC0415  (imports kfp)
 
         return Export(self._definitions, self.planner, options.complete(self._settings), notebook)
+
+    def destination(self, options: BuildOptions) -> str:
+        """Where images go.
+
+        Raises:
+            BuildError: It is not said.
+        """
+        from kfp_magics.building.choice import check_destination  # noqa: PLC0415  (not needed to author)
+
+        registry = options.complete(self._settings).registry
+        check_destination(registry)
+        return registry
+
+    def rebuild(self, plan: CIPlan, options: BuildOptions, tell: Callable[[str], None]) -> list[tuple[str, ImageRef]]:
+        """Builds what a change of a repository rebuilds; see `kfp_magics.delivery.run.rebuild`.
+
+        Args:
+            plan: The change.
+            options: How.
+            tell: Told what happens, a line at a time.
+        """
+        from kfp_magics.delivery.run import rebuild  # noqa: PLC0415  (only for CI)
+
+        return list(rebuild(plan, self.builders, options.complete(self._settings), tell).items())
 
     def for_run(
         self, pipeline: Pipeline, options: RunOptions, on_build: Callable[[Build], None], *, notebook: str = ""

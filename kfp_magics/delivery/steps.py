@@ -113,6 +113,13 @@ def folder_spec(folder: Path) -> ImageSpec:
     )
 
 
+def strip(folder: Path) -> None:
+    """Takes out of a copy of a folder what stands beside the image, which builders do not see."""
+    if _generated_spec(folder) is None:
+        for name in _BESIDE:
+            (folder / name).unlink(missing_ok=True)
+
+
 def _generated_spec(folder: Path) -> ImageSpec | None:
     found = _described(folder)
     locked = _locked(folder)

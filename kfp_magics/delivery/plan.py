@@ -1,0 +1,133 @@
+"""Which images a change rebuilds, and why: by the content tag of each step's folder before and after."""
+
+from __future__ import annotations
+
+import tempfile
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kfp_magics.delivery.git import Repository
+from kfp_magics.delivery.steps import STEPS, folder_spec, strip
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from kfp_magics.images.base import ImageSpec
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Change:
+    """What becomes of the image of one step.
+
+    Attributes:
+        folder: Name of its folder in ``steps/``.
+        what: ``new``, ``rebuilt``, ``same`` (files changed that enter no image) or ``gone``.
+        why: For a person.
+        files: What changed in the folder.
+        spec: What enters the image; None when it is gone.
+    """
+
+    folder: str
+    what: str
+    why: str
+    files: tuple[str, ...]
+    spec: ImageSpec | None
+
+    @property
+    def builds(self) -> bool:
+        """Whether there is an image to build."""
+        return self.what in {"new", "rebuilt"}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CIPlan:
+    """What a change means for images.
+
+    Attributes:
+        changes: Of steps, by folder; those of which nothing changed are left out.
+        outside: Changed files that belong to no step.
+        untouched: Steps of which nothing changed.
+    """
+
+    changes: tuple[Change, ...]
+    outside: tuple[str, ...]
+    untouched: tuple[str, ...]
+
+    def __str__(self) -> str:
+        width = max((len(one.folder) for one in self.changes), default=0)
+        lines = [f"{one.what:8} {one.folder:{width}}  {one.why}" for one in self.changes]
+        lines += [f"{len(self.untouched)} steps stay as they are"] if self.untouched else []
+        lines += [f"{len(self.outside)} changed files belong to no step"] if self.outside else []
+        return "\n".join(lines) or "Nothing changed."
+
+
+@contextmanager
+def planned(folder: Path, since: str = "HEAD", until: str = "", *, or_all: bool = False) -> Iterator[CIPlan]:
+    """Says which images a change rebuilds. The specs can be built until the context ends.
+
+    Args:
+        folder: The exported repository, or a part of a repository that it is.
+        since: Commit before the change.
+        until: Commit after it; the files as they lie there when empty.
+        or_all: Take everything when `since` is not in this clone.
+
+    Raises:
+        DeliveryError: There is no such commit, or a step's folder does not read.
+        BuildError: As above.
+    """
+    repository = Repository(folder)
+    before = repository.commit(since, or_all=or_all)
+    after = repository.commit(until) if until else ""
+    with tempfile.TemporaryDirectory(prefix="kfp-magics-ci-") as scratch:
+        yield _plan(repository, before, after, Path(scratch))
+
+
+def _plan(repository: Repository, before: str, after: str, scratch: Path) -> CIPlan:
+    inside, beyond = repository.changed(before, after)
+    touched: dict[str, list[str]] = {}
+    outside = [*beyond]
+    for path in inside:
+        parts = path.split("/")
+        if len(parts) > 2 and parts[0] == STEPS:
+            touched.setdefault(parts[1], []).append("/".join(parts[2:]))
+        else:
+            outside.append(path)
+    for name in touched:
+        repository.copy(before, f"{STEPS}/{name}", scratch / "before")
+    repository.copy(after, STEPS, scratch / "after")
+    there = {one.name for one in (scratch / "after" / STEPS).glob("*") if one.is_dir()}
+    return CIPlan(
+        changes=tuple(_change(name, tuple(files), scratch) for name, files in sorted(touched.items())),
+        outside=tuple(sorted(outside)),
+        untouched=tuple(sorted(there - set(touched))),
+    )
+
+
+def _change(name: str, files: tuple[str, ...], scratch: Path) -> Change:
+    old, new = scratch / "before" / STEPS / name, scratch / "after" / STEPS / name
+    if not new.is_dir():
+        return Change(folder=name, what="gone", why="its folder was removed", files=files, spec=None)
+    strip(new)
+    spec = folder_spec(new)
+    if not old.is_dir():
+        return Change(folder=name, what="new", why="its folder is new", files=files, spec=spec)
+    last = folder_spec(old)
+    if last.tag == spec.tag:
+        why = f"{', '.join(files[:3])} {'enters' if len(files) == 1 else 'enter'} no image"
+        return Change(folder=name, what="same", why=why, files=files, spec=spec)
+    return Change(folder=name, what="rebuilt", why=_why(last, spec, files), files=files, spec=spec)
+
+
+def _why(last: ImageSpec, spec: ImageSpec, files: tuple[str, ...]) -> str:
+    reasons = []
+    if last.base != spec.base:
+        reasons.append("another base image")
+    if last.requirements != spec.requirements:
+        reasons.append("other requirements")
+    changed = [path for path in files if path not in {"requirements.txt", "component.yaml", "step.json"}]
+    if changed and (not reasons or any(path.startswith("src/") for path in changed)):
+        named = [path for path in changed if path.startswith("src/")] or changed
+        reasons.append(", ".join(named[:3]) + (f" and {len(named) - 3} more" if len(named) > 3 else ""))
+    return "; ".join(reasons) or ", ".join(files[:3])
