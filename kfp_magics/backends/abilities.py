@@ -72,10 +72,19 @@ _PROCESS = {
     **dict.fromkeys(("cpu", "memory"), _SHARED),
     "accelerator": "a process sees what this machine has",
 }
+_NO_CLUSTER = "Vertex AI chooses the machine by cores, memory and accelerators"
+_VERTEX = {
+    **dict.fromkeys(("nodeSelector", "nodeAffinity", "podAffinity", "tolerations"), _NO_CLUSTER),
+    **dict.fromkeys(("labels", "annotations", "securityContext"), "Vertex AI has no pods"),
+    "imagePullPolicy": "Vertex AI pulls the image for each step",
+    "activeDeadlineSeconds": "Vertex AI does not read it",
+    "enabledSharedMemory": "a step has the memory of its machine",
+}
 IGNORED: dict[str, Mapping[str, str]] = {
     "local": _PROCESS,
     "local/container": {**_LOCAL, "accelerator": "a container sees what its engine gives it"},
     "kfp": {},
+    "vertex": _VERTEX,  # what it cannot do without harm is refused: `backends/vertex/limits.py`
 }
 """Backend → feature that it ignores → why. The local engine does more with containers."""
 

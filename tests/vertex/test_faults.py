@@ -67,6 +67,20 @@ def test_a_watcher_outlives_what_it_is_answered(server, backend, store) -> None:
     assert ended(backend, store, run).state is State.SUCCEEDED
 
 
+def test_without_answers_a_run_says_since_when_and_why(server, settings, backend, store) -> None:
+    run = backend.submit(ir_of("plain"), {}, OPTIONS)
+    settings.server_timeout = 0.3
+    server.faults["GetPipelineJob"] = Fault(Code.UNAVAILABLE, times=10_000, message="gone fishing")
+    while (seen := backend.poll(run)).stale is None:
+        assert seen.state is run.state
+    assert "gone fishing" in seen.stale_reason
+    assert backend.poll(seen).stale == seen.stale
+    settings.server_timeout = 30.0
+    server.faults.clear()
+    done = ended(backend, store, seen)
+    assert (done.state, done.stale) == (State.SUCCEEDED, None)
+
+
 def test_a_run_that_somebody_deleted_ends(server, backend) -> None:
     run = backend.submit(ir_of("plain"), {}, OPTIONS)
     del server.jobs[run.id]
@@ -100,3 +114,18 @@ def test_without_credentials_the_next_command_is_said(backend, monkeypatch) -> N
     with pytest.raises(LoginError, match="no Google credentials") as caught:
         backend.check(parse("vertex:shop/europe-west4"))
     assert caught.value.hint == "gcloud auth application-default login"
+
+
+def test_a_storage_that_refuses_is_said(server, backend, store, google_storage) -> None:
+    server.plan.artifacts = {"prepare": {"clean": "gs://no-such-bucket/clean"}}
+    run = ended(backend, store, backend.submit(ir_of("plain"), {}, OPTIONS))
+    with pytest.raises(NotFoundError, match="no-such-bucket"):
+        backend.artifact(run, run.task("prepare"), "clean")
+
+
+def test_a_log_that_may_not_be_read_is_said(server, backend, store) -> None:
+    run = ended(backend, store, backend.submit(ir_of("plain"), {}, OPTIONS))
+    server.faults["ListLogEntries"] = Fault(Code.PERMISSION_DENIED, message="logging.logEntries.list denied")
+    with pytest.raises(LoginError, match="may not read the log of the run") as caught:
+        list(backend.logs(run, run.task("prepare")))
+    assert "roles/logging.viewer" in caught.value.hint

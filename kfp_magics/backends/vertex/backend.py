@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from kfp_magics.runs.store import Store
     from kfp_magics.settings import Settings
 
-_STALE_AFTER = 10.0  # seconds without an answer after which a view says so
+_STALE_SHARE = 1 / 3  # of the time for one answer: after so long without any a view says so
 _USUAL = Pace()
 _KEPT = 500  # compiled pipelines of runs that are kept in memory
 
@@ -175,7 +175,7 @@ class VertexBackend:
             error = Failure(message=f"{service.where} has no such run any more: somebody deleted it.")
             gone = replace(run, state=State.CANCELLED, finished=time.time(), error=error, stale=None, stale_reason="")
             return forms.Seen(run=gone, jobs={})
-        if look.trouble and time.time() - look.good > _STALE_AFTER:
+        if look.trouble and time.time() - look.good > self._settings.server_timeout * _STALE_SHARE:
             run = replace(run, stale=run.stale or look.good, stale_reason=look.trouble)
         elif look.job is not None:
             return forms.seen(look.job, self._pipeline(run.id, look.job), run)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 
 from google.api_core import exceptions
 
-from kfp_magics.backends.vertex.service import WORDS
+from kfp_magics.backends.vertex.service import FILE_WORDS
 from kfp_magics.errors import NotFoundError
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def open_uri(service: Service, uri: str) -> BinaryIO:
     bucket_name, _, name = uri.removeprefix("gs://").partition("/")
     if not uri.startswith("gs://") or not name:
         raise NotFoundError(f"{uri or 'Nothing'} is not in a bucket, so it cannot be read from here.")
-    with WORDS.said(f"read {uri}"):
+    with FILE_WORDS.said(f"read {uri}"):
         bucket = service.storage.bucket(bucket_name)
         try:
             blob = bucket.get_blob(name, timeout=service.timeout)
@@ -58,7 +58,7 @@ class _Content(io.RawIOBase):
         return True
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # the base class names a protocol
-        with WORDS.said(f"read {self._uri}"):
+        with FILE_WORDS.said(f"read {self._uri}"):
             piece: bytes = self._file.read(len(buffer))
         buffer[: len(piece)] = piece
         return len(piece)
@@ -72,8 +72,8 @@ def trouble_with(service: Service, root: str) -> str:
     """Why runs could not write to a folder of a bucket, as far as can be told from here; empty when it looks well."""
     bucket, _, folder = root.removeprefix("gs://").partition("/")
     try:
-        with WORDS.said(f"look into {root}"):
+        with FILE_WORDS.said(f"look into {root}"):
             next(iter(service.storage.list_blobs(bucket, prefix=folder, max_results=1, timeout=service.timeout)), None)
-    except (NotFoundError, WORDS.refused) as error:
+    except (NotFoundError, FILE_WORDS.refused) as error:
         return str(error.message)
     return ""

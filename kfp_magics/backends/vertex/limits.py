@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from google.cloud import aiplatform_v1 as vertex
 
+from kfp_magics.backends.abilities import IGNORED
 from kfp_magics.errors import BackendError, did_you_mean
 
 if TYPE_CHECKING:
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from kfp_magics.ir import IR
     from kfp_magics.model import Json
 
-_CANNOT = {
+CANNOT = {
     "secretAsEnv": ("a secret of Kubernetes", "Read it from Secret Manager in the step."),
     "secretAsVolume": ("a secret of Kubernetes as a volume", "Read it from Secret Manager in the step."),
     "configMapAsEnv": ("a config map", "Give its values with --env."),
@@ -23,22 +24,9 @@ _CANNOT = {
     "pvcMount": ("a persistent volume claim", "Put the files into a bucket: /gcs/BUCKET/… is mounted in each step."),
     "genericEphemeralVolume": ("an ephemeral volume", "Write to /tmp, or to a bucket under /gcs/BUCKET/…"),
     "emptyDirMounts": ("an empty volume", "Write to /tmp, or to a bucket under /gcs/BUCKET/…"),
-    "hostPathMount": ("a folder of its node", "Put the files into a bucket: /gcs/BUCKET/… is mounted in each step."),
     "imagePullSecret": ("a pull secret", "Put the image into Artifact Registry, where its service account may read."),
 }
 """What a step cannot do without, by the key of the platform part."""
-_IGNORED = {
-    "nodeSelector": "node selector",
-    "tolerations": "tolerations",
-    "nodeAffinity": "node affinity",
-    "podAffinity": "pod affinity",
-    "podMetadata": "pod labels",
-    "imagePullPolicy": "image pull policy",
-    "activeDeadlineSeconds": "timeout",
-    "enabledSharedMemory": "shared memory",
-    "securityContext": "security context",
-}
-"""What a step does its work without, by the key of the platform part."""
 _ACCELERATORS = tuple(one.name for one in vertex.AcceleratorType if one)
 _FAMILIES = ("NVIDIA_", "TPU_")
 
@@ -51,9 +39,9 @@ def check(ir: IR) -> None:
     """
     for step, label, executor in _steps(ir):
         for key in ir.pod(label):
-            if key in _IGNORED:
+            if key in IGNORED["vertex"] or key == "podMetadata":  # of labels and annotations
                 continue
-            what, hint = _CANNOT.get(key, (f"{key!r} of Kubernetes", "Leave it out, or run on a cluster."))
+            what, hint = CANNOT.get(key, (f"{key!r} of Kubernetes", "Leave it out, or run on a cluster."))
             raise BackendError(f"The step {step!r} wants {what}, which Vertex AI does not have.", hint)
         accelerator = executor.get("container", {}).get("resources", {}).get("accelerator", {})
         kind = str(accelerator.get("type") or accelerator.get("resourceType") or "")
@@ -62,17 +50,6 @@ def check(ir: IR) -> None:
                 f"The step {step!r} wants {kind!r}, and Vertex AI knows accelerators by their type.",
                 did_you_mean(kind.upper().replace("-", "_"), _ACCELERATORS, "Write --gpu NVIDIA_TESLA_T4:1"),
             )
-
-
-def ignored(ir: IR, label: str) -> str:
-    """What Vertex AI does not look at of what a step asks for, in a line; empty when there is nothing.
-
-    Args:
-        ir: The compiled pipeline.
-        label: The executor's label.
-    """
-    found = [_IGNORED[key] for key in ir.pod(label) if key in _IGNORED]
-    return f"Vertex AI ignores its {' and '.join(found)}" if found else ""
 
 
 def _steps(ir: IR) -> Iterator[tuple[str, str, Mapping[str, Json]]]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from google.cloud.logging_v2.types import ListLogEntriesRequest, LogEntry
 from google.protobuf.json_format import MessageToDict
 
-from kfp_magics.backends.vertex.service import WORDS
+from kfp_magics.backends.vertex.service import LOG_WORDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -56,7 +56,7 @@ class Log:
             order_by="timestamp asc",
             page_size=_PAGE,
         )
-        with WORDS.said(f"read the log of the run {self.run_id}"):
+        with LOG_WORDS.said(f"read the log of the run {self.run_id}"):
             found = self.service.logging.list_log_entries(
                 request=request, retry=self.service.retry, timeout=self.service.timeout
             )
@@ -87,8 +87,8 @@ def may_read(service: Service) -> bool:
         resource_names=[f"projects/{service.connection.project}"], filter='resource.type="ml_job"', page_size=1
     )
     try:
-        with WORDS.said("read logs"):
+        with LOG_WORDS.said("read logs"):
             next(iter(service.logging.list_log_entries(request=request, retry=None, timeout=service.timeout)), None)
-    except WORDS.refused:
+    except LOG_WORDS.refused:
         return False
     return True

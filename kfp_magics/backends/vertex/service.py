@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import time
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +40,10 @@ WORDS = Words(
     missing=NotFoundError,
     wrong=BackendError,
     silent=UnavailableError,
+)
+LOG_WORDS = replace(WORDS, service="Cloud Logging", rights="Ask for roles/logging.viewer on the project.")
+FILE_WORDS = replace(
+    WORDS, service="Cloud Storage", rights="Ask for roles/storage.objectViewer on the bucket; steps need objectAdmin."
 )
 _AGAIN = (*TRANSIENT, exceptions.TooManyRequests)  # tried again, as they change nothing or are told apart by an id
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 8.0

@@ -13,7 +13,6 @@ from google.cloud import aiplatform_v1 as vertex
 from google.protobuf.json_format import MessageToDict
 
 from kfp_magics import ir as irs
-from kfp_magics.backends.vertex import limits
 from kfp_magics.backends.vertex.states import is_reused, task_state
 from kfp_magics.model import Artifact, Failure, State, Task
 
@@ -139,9 +138,8 @@ class Reader:
         detail: vertex.PipelineTaskDetail | None,
         over: State | None,
     ) -> Task:
-        reason = limits.ignored(self._ir, component.get("executorLabel", "")) if component.get("executorLabel") else ""
         if detail is None:
-            return _left(replace(task, reason=reason), over)
+            return _left(task, over)
         state = task_state(detail)
         reused = is_reused(detail)
         jobs = _jobs(detail)
@@ -160,7 +158,7 @@ class Reader:
             artifacts=tuple(_artifacts(detail)),
             error=failure(detail.error) if state in {State.FAILED, State.CANCELLED} else None,
             cached=reused,
-            reason="Vertex AI reused an earlier result" if reused else reason or _why(state),
+            reason="Vertex AI reused an earlier result" if reused else _why(state),
         )
 
 
