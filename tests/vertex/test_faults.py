@@ -7,6 +7,8 @@ import pytest
 
 from kfp_magics.backends.base import SubmitOptions
 from kfp_magics.backends.connections import parse
+from kfp_magics.backends.vertex import VertexBackend
+from kfp_magics.backends.vertex.looks import Pace
 from kfp_magics.errors import ArgumentError, BackendError, LoginError, NotFoundError, UnavailableError
 from kfp_magics.model import State
 from tests.kfp.pipelines import ir_of
@@ -129,3 +131,13 @@ def test_a_log_that_may_not_be_read_is_said(server, backend, store) -> None:
     with pytest.raises(LoginError, match="may not read the log of the run") as caught:
         list(backend.logs(run, run.task("prepare")))
     assert "roles/logging.viewer" in caught.value.hint
+
+
+def test_many_runs_are_asked_for_slowly(server, connect, settings, store) -> None:
+    backend = VertexBackend(settings, store, Pace(look=0.0, apart=60.0, at_once=3))
+    connect()
+    runs = [backend.submit(ir_of("plain"), {}, OPTIONS) for _ in range(8)]
+    for _ in range(3):
+        for run in runs:
+            assert backend.poll(run).id == run.id
+    assert server.calls.count("GetPipelineJob") == 4  # three at once, and the one whose turn it is

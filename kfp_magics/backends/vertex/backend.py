@@ -232,7 +232,7 @@ class VertexBackend:
     def logs(self, run: Run, task: Task, *, follow: bool = False) -> Iterator[str]:
         """Yields what a step prints, from Cloud Logging; see `Backend.logs`."""
         service, looks = self._server(run.target)
-        look = looks.at(run.id)
+        look = looks.at(run.id, now=True)
         if look.job is None:
             raise UnavailableError(look.trouble or f"{service.where} has not answered yet.")
         log = logs.Log(service=service, run_id=run.id, since=look.job.create_time)

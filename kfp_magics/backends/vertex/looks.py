@@ -25,11 +25,13 @@ class Pace:
     Attributes:
         look: Seconds between two looks at the same run.
         apart: Seconds between two questions when many runs go on.
+        at_once: Questions that may follow each other without a pause.
         log: Seconds between two looks at a log: Cloud Logging answers sixty a minute and project.
     """
 
     look: float = 2.0
     apart: float = 0.5
+    at_once: int = 10
     log: float = 5.0
 
 
@@ -62,6 +64,7 @@ class Looks:
         self._service = service
         self._pace = pace
         self._looks: dict[str, Look] = {}
+        self._free = 0.0  # when the next question may be asked, were there none that may follow without a pause
         self._guard = threading.Lock()
 
     def at(self, run_id: str, *, now: bool = False) -> Look:
@@ -76,10 +79,13 @@ class Looks:
         """
         with self._guard:
             look = self._looks.setdefault(run_id, Look(job=None, good=time.time()))
-            if not now and time.monotonic() < look.due:
+            moment = time.monotonic()
+            too_many = self._free - moment > self._pace.at_once * self._pace.apart
+            if not now and (moment < look.due or too_many):
                 return look
+            self._free = max(self._free, moment) + self._pace.apart
             going_on = sum(one.job is None or not pipeline_state(one.job).final for one in self._looks.values())
-            look.due = time.monotonic() + max(self._pace.look, going_on * self._pace.apart)
+            look.due = moment + max(self._pace.look, going_on * self._pace.apart)
             for old in list(self._looks)[:-_KEPT]:
                 del self._looks[old]
         try:
