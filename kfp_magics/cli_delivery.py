@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable
 
+    from kfp_magics.delivery.triggers import Triggers
     from kfp_magics.session import Session
 
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001  (argparse has no public name for it)
@@ -59,8 +60,80 @@ def _add_ci(commands: Commands, author: Author) -> None:
     hook = verbs.add_parser("hook", help="let each commit rebuild what it changed")
     hook.add_argument("--registry", default="", help="where images go: HOST/PATH, or oci:FOLDER")
     hook.set_defaults(command=_hook)
+    _add_triggers(verbs)
     for verb in (plan, run, check, hook):
         verb.add_argument("--dir", default=".", help="the exported folder; this one when left out")
+
+
+def _add_triggers(verbs: Commands) -> None:
+    create = verbs.add_parser("create", help="make one Cloud Build trigger for each step's folder")
+    create.add_argument(
+        "--repo", required=True, help="OWNER/NAME on GitHub, or the full name of a 2nd-generation repository"
+    )
+    create.add_argument("--branch", default="^main$", help="regular expression of branches")
+    create.add_argument("--registry", default="", help="where images go: HOST/PATH")
+    create.add_argument("--apply", action="store_true", help="do it; without this it is only shown")
+    create.add_argument("--dir", default=".", help="the exported folder; this one when left out")
+    create.set_defaults(command=_create)
+    verbs.add_parser("list", help="list the triggers").set_defaults(command=_list)
+    delete = verbs.add_parser("delete", help="delete triggers")
+    delete.add_argument("names", nargs="+", metavar="NAME", help="triggers, or steps")
+    delete.set_defaults(command=_delete)
+    fire = verbs.add_parser("fire", help="run a trigger now")
+    fire.add_argument("name", help="trigger, or step")
+    fire.add_argument("--branch", default="main", help="of which branch")
+    fire.set_defaults(command=_fire)
+
+
+def _create(words: argparse.Namespace) -> int:
+    from kfp_magics.delivery.git import Repository  # noqa: PLC0415  (only for CI)
+    from kfp_magics.delivery.triggers import Source, Triggers  # noqa: PLC0415  (imports Google's clients)
+    from kfp_magics.session import Session  # noqa: PLC0415
+
+    session = Session()
+    source = Source(
+        repository=words.repo,
+        prefix=Repository(Path(words.dir)).prefix,
+        branch=words.branch,
+        registry=session.images.destination(BuildOptions(registry=words.registry)),
+        service_account=session.settings.cloudbuild_service_account,
+    )
+    triggers = Triggers.from_settings(session.settings)
+    changes = triggers.changes(Path(words.dir), source)
+    for one in changes:
+        print(f"{one.what:7} {one.name}{'  (changed by hand meanwhile)' if one.by_hand else ''}")
+        print(one.diff, end="")
+    if words.apply:
+        triggers.apply(changes)
+    elif any(one.what != "same" for one in changes):
+        print("Nothing was done yet; --apply does it.")
+    return 0
+
+
+def _list(_words: argparse.Namespace) -> int:
+    for one in _triggers().list():
+        print(f"{one.name}  {', '.join(one.included_files)}{'  (disabled)' if one.disabled else ''}")
+    return 0
+
+
+def _delete(words: argparse.Namespace) -> int:
+    triggers = _triggers()
+    for name in words.names:
+        triggers.delete(name)
+        print(f"Deleted {name}")
+    return 0
+
+
+def _fire(words: argparse.Namespace) -> int:
+    print(f"Started: {_triggers().fire(words.name, words.branch)}")
+    return 0
+
+
+def _triggers() -> Triggers:
+    from kfp_magics.delivery.triggers import Triggers  # noqa: PLC0415  (imports Google's clients)
+    from kfp_magics.settings import Settings  # noqa: PLC0415
+
+    return Triggers.from_settings(Settings())
 
 
 def _plan(words: argparse.Namespace) -> int:

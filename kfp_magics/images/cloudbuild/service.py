@@ -6,7 +6,7 @@ import os
 import tempfile
 import uuid
 from dataclasses import dataclass
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Self
 
 from google.api_core import exceptions
 from google.auth.credentials import AnonymousCredentials
@@ -20,6 +20,7 @@ from kfp_magics.images.cloudbuild.archive import pack_source
 
 if TYPE_CHECKING:
     from kfp_magics.images.base import ImageSpec
+    from kfp_magics.settings import Settings
 
 WORDS = Words(
     service="Cloud Build",
@@ -80,6 +81,23 @@ class Google:
         self._storage = storage.Client(
             project=self.project, credentials=AnonymousCredentials() if on_emulator else credentials
         )
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> Self:
+        """Makes the one that the settings describe; errors as above."""
+        return cls(
+            Place(
+                project=settings.google_project,
+                region=settings.google_region,
+                bucket=settings.cloudbuild_bucket,
+                endpoint=settings.cloudbuild_endpoint,
+            )
+        )
+
+    @property
+    def builds(self) -> cb.CloudBuildClient:
+        """Google's client."""
+        return self._builds
 
     # Sources
 
