@@ -210,7 +210,7 @@ def test_the_plain_function(calc: Run, tmp_path: Any) -> None:
         ("%kfp_run calc m=3", ArgumentError, "no argument 'm'", "n"),
         ("%kfp_run calc n=soon", ArgumentError, "wants int", "n=3"),
         ("%kfp_run calc --wiat", DefinitionError, "--wiat", "--wait"),
-        ("%kfp_run calc --backend vertx", KfpMagicsError, "no backend 'vertx'", "local"),
+        ("%kfp_run calc --backend vertx", KfpMagicsError, "no backend 'vertx'", "'vertex'"),
         ("%kfp_logs nosuchrun", NotFoundError, "no run 'nosuchrun'", ""),
         ("%kfp_compile calc no/such/folder.yaml", ArgumentError, "no folder", "mkdir"),
     ],

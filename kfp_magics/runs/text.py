@@ -96,6 +96,8 @@ def run_tree(run: Run) -> str:
     """Shows a run with its tasks, groups before their members."""
     head = f"{MARKS[run.state]} {run.name}  {run.state}  {lasted(run)}".rstrip() + f"  ({run.id})"
     lines = [head]
+    if run.stale:
+        lines.append(f"    stale since {when(run.stale)}: {run.stale_reason}")
     if run.error:
         lines += [f"    {line}" for line in (run.error.message, run.error.hint) if line]
     lines += task_lines(run.tasks)

@@ -8,7 +8,7 @@ from dataclasses import replace
 import kfp_server_api
 import pytest
 
-from kfp_magics.backends.base import SubmitOptions
+from kfp_magics.backends.base import StepSource, SubmitOptions
 from kfp_magics.backends.connections import Connections, parse
 from kfp_magics.backends.kfp import KfpBackend
 from kfp_magics.backends.kfp.states import STATES, state
@@ -35,7 +35,8 @@ def test_every_word_of_the_vendor_has_a_row() -> None:
 
 
 def test_a_run_goes_there_and_comes_back(server, backend, store) -> None:
-    options = SubmitOptions(experiment="trials", name="first", cache=False)
+    sources = {"train": StepSource(cell_id="cell-7")}
+    options = SubmitOptions(experiment="trials", name="first", cache=False, sources=sources)
     run = backend.submit(ir_of("nested"), {"rows": 7}, options)
     assert run.target == server.url.removeprefix("http://")
     assert run.url == f"{server.url}/#/runs/details/{run.id}"
@@ -47,6 +48,8 @@ def test_a_run_goes_there_and_comes_back(server, backend, store) -> None:
     done = ended(backend, store, run)
     assert done.state is State.SUCCEEDED
     assert done.parameters == {"rows": 7, "rates": [0.1, 0.2]}
+    assert {task.cell_id for task in done.tasks if task.component in {"train", "train-2"}} == {"cell-7"}
+    assert {task.cell_id for task in done.tasks if task.component not in {"train", "train-2"}} == {""}
     backend.submit(ir_of("plain"), {}, options)
     assert len([line for line in server.requests if line.startswith("POST /apis/v2beta1/experiments")]) == 1
 

@@ -87,3 +87,9 @@ def test_artifacts() -> None:
     assert text.artifacts_table([Task(id="t", name="t", artifacts=(given,))]) == "No artifacts."
     _, row = text.artifacts_table([Task(id="t", name="t", artifacts=(given, artifact))]).splitlines()
     assert row == f"t     m     Metrics  rmse=0.5, ü={'x' * 19}…  /there"
+
+
+def test_a_run_that_nobody_can_ask_about_says_since_when() -> None:
+    run = Run(id="r", name="away", state=State.RUNNING, stale=1_780_000_000.0, stale_reason="the server fails (500)")
+    assert "running (stale)" in text.runs_table([run])
+    assert text.run_tree(run).splitlines()[1] == f"    stale since {text.when(1_780_000_000.0)}: the server fails (500)"

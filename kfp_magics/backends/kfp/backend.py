@@ -7,7 +7,7 @@ import threading
 import time
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from kfp_magics import ir as irs
 from kfp_magics.backends.connections import Checked, Connection, Connections
@@ -51,6 +51,7 @@ class KfpBackend:
         self.connections = Connections(settings.home_path)
         self._services: dict[str, tuple[Service, Looks]] = {}
         self._pipelines: dict[str, IR | None] = {}
+        self._cells: dict[str, Mapping[str, str]] = {}
         self._seen: dict[str, tuple[object, forms.Seen]] = {}
         self._guard = threading.Lock()
 
@@ -110,7 +111,6 @@ class KfpBackend:
             pipeline=irs.name(pipeline),
             backend=self.name,
             target=service.connection.name,
-            tasks=irs.static_tasks(pipeline),
             parameters=forms.parameters_of(pipeline, {"runtime_config": {"parameters": dict(arguments)}}),
             created=now,
             url=service.page_url(str(raw["run_id"])),
@@ -126,6 +126,7 @@ class KfpBackend:
             settings={},
         )
         requests.write(requests.folder_of(self._settings, known.id), request)
+        known = replace(known, tasks=self._with_cells(known, irs.static_tasks(pipeline)))
         self._pipelines[known.id] = pipeline
         return self._store.save(known)
 
@@ -190,13 +191,25 @@ class KfpBackend:
         if before is not None and raw is look.raw and before.run.attempt == run.attempt:
             return before
         found = forms.seen(look.raw, self._pipeline(service, look.raw, run), run)
+        found = replace(found, run=replace(found.run, tasks=self._with_cells(run, found.run.tasks)))
         if found.run.state.final and self._is_of_the_attempt_before(run, look.raw):
             found = replace(found, run=run)
         with self._guard:
             self._seen[run.id] = look.raw, found
-            for old in list(self._seen)[:-_KEPT]:
-                del self._seen[old]
+            _shorten(self._seen)
         return found
+
+    def _with_cells(self, run: Run, tasks: tuple[Task, ...]) -> tuple[Task, ...]:
+        """Puts the cell to each task that came from one, so that its badge and its error find it."""
+        if run.id not in self._cells:
+            try:
+                sources = requests.read(requests.folder_of(self._settings, run.id)).options.sources
+            except NotFoundError:  # somebody else started it
+                sources = {}
+            self._cells[run.id] = {name: source.cell_id for name, source in sources.items()}
+            _shorten(self._cells)
+        cells = self._cells[run.id]
+        return tuple(replace(task, cell_id=irs.look_up(cells, task.component) or "") for task in tasks)
 
     def _pipeline(self, service: Service, raw: Mapping[str, Json], run: Run) -> IR | None:
         """The compiled pipeline of a run: what was sent, what the server keeps, or the version that it names."""
@@ -212,8 +225,7 @@ class KfpBackend:
                 except NotFoundError:
                     found = None
             self._pipelines[run.id] = found
-            for old in list(self._pipelines)[:-_KEPT]:
-                del self._pipelines[old]
+            _shorten(self._pipelines)
         return self._pipelines[run.id]
 
     def recent(self, target: str = "", *, limit: int = 50, search: str = "") -> list[Run]:
@@ -361,3 +373,9 @@ class KfpBackend:
 
 def _again(task: Task) -> Task:
     return replace(task, state=State.PENDING, started=None, finished=None, error=None, reason="", cached=False)
+
+
+def _shorten(kept: dict[str, Any]) -> None:
+    """Forgets what is remembered longest."""
+    for old in list(kept)[:-_KEPT]:
+        kept.pop(old, None)
