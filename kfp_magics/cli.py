@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001  (argparse has no public name for it)
 
 _DEFINITIONS = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
-_DEFINING = ("%%kfp_component", "%%kfp_pipeline", "%kfp_component")
+_DEFINING = ("%%kfp_component", "%%kfp_pipeline", "%kfp_component", "%kfp_connect")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -87,7 +87,7 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParse
     commands = parser.add_subparsers(required=True, metavar="COMMAND", dest="verb")
 
     run = commands.add_parser("run", help="run a pipeline of a notebook, or an IR file")
-    run.add_argument("source", help="notebook (.ipynb), or compiled pipeline (.yaml)")
+    run.add_argument("source", help="notebook (.ipynb), Python file (.py), or compiled pipeline (.yaml)")
     run.add_argument("values", nargs="*", metavar="key=value", help="arguments of the pipeline")
     run.add_argument("--pipeline", default="", help="which pipeline of the notebook; needed when it has several")
     run.add_argument("--name", default="", help="display name of the run")
@@ -102,6 +102,11 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParse
         default=None,
         help="run steps in images, built if missing; by default where tasks run in containers and a registry is set",
     )
+    run.add_argument("--connect", default="", metavar="WHERE", help="local, https://host, or the name of a connection")
+    run.add_argument("--from", dest="start_from", default="", metavar="STEP", help="run this and what comes after it")
+    run.add_argument("--reuse", default="", metavar="RUN", help="earlier run that other results are taken from")
+    run.add_argument("--only-changed", action="store_true", help="run only what changed since that run")
+    run.add_argument("--dry-run", action="store_true", help="say what would run and why, and start nothing")
     run.add_argument("--detach", action="store_true", help="start it and return at once")
     run.set_defaults(command=_run)
 
@@ -186,10 +191,20 @@ def _run(words: argparse.Namespace) -> int:
         cache=not words.no_cache,
         executor=words.executor,
         build=words.build,
+        start_from=words.start_from,
+        reuse=words.reuse,
+        only_changed=words.only_changed,
         started_by="cli",
     )
-    run = session.run(what, words.values, options, on_build=_shown(session))
-    return _follow(session, run.id, wait=not words.detach)
+    from kfp_magics.widgets.plan import PlanCard  # noqa: PLC0415  (only when a run is planned)
+
+    if words.connect:
+        session.servers.connect(words.connect)
+    ready = session.prepare(what, words.values, options, _shown(session))
+    print(PlanCard(ready.plan()))
+    if words.dry_run:
+        return 0
+    return _follow(session, session.start(ready).id, wait=not words.detach)
 
 
 def _build(words: argparse.Namespace) -> int:
@@ -274,8 +289,10 @@ def _retry(words: argparse.Namespace) -> int:
 def _open(source: str, pipeline: str) -> tuple[Session, str]:
     """Gives a session that knows the pipeline of a file, and what to call it there."""
     path = _existing_file(source)
-    if path.suffix not in {".ipynb", ".yaml", ".yml", ".json"}:
+    if path.suffix not in {".ipynb", ".py", ".yaml", ".yml", ".json"}:
         raise DefinitionError(f"{source!r} is neither a notebook (.ipynb) nor an IR file (.yaml).", "Give one of them.")
+    if path.suffix == ".py":
+        return Session(notebook=""), f"{path}:{pipeline}" if pipeline else str(path)
     if path.suffix != ".ipynb":
         if pipeline:
             raise DefinitionError(f"{source!r} is no notebook and holds one pipeline.", "Leave --pipeline out.")

@@ -36,7 +36,15 @@ class Start:
 
 
 def prepare(planner: Planner, pipeline: Pipeline, values: Mapping[str, Json], options: RunOptions) -> Start:
-    """Makes ready what is to be started: leaves out of it what an earlier run has done."""
+    """Makes ready what is to be started: leaves out of it what an earlier run has done.
+
+    Raises:
+        ArgumentError: An argument is missing, unknown or of the wrong type.
+    """
+    from kfp_magics import ir as irs  # noqa: PLC0415  (reads YAML, which authoring does not)
+    from kfp_magics.backends.local.checks import check_arguments  # noqa: PLC0415
+
+    check_arguments(irs.parse(pipeline.ir), values, SubmitOptions())
     part, reused, earlier = planner.part(pipeline, values, options)
     plan = partial(planner.plan, part, values, options, reused, earlier)
     return Start(pipeline=part, values=values, options=options, plan=plan)

@@ -60,7 +60,9 @@ def test_cancel(notebook: Path, tmp_path: Path) -> None:
 
 def test_mistakes(notebook: Path, tmp_path: Path) -> None:
     assert "There is no file" in kfp_magics("run", tmp_path / "no.ipynb", code=2)
-    assert "neither a notebook" in kfp_magics("run", __file__, code=2)
+    (tmp_path / "notes.txt").write_text("x")
+    assert "neither a notebook" in kfp_magics("run", tmp_path / "notes.txt", code=2)
+    assert "has no function with @dsl.pipeline" in kfp_magics("run", tmp_path.parent / __file__, code=2)
     needed = kfp_magics("run", notebook, code=2)
     assert needed.splitlines() == [
         "The pipeline 'sums' also needs a.",

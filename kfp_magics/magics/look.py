@@ -28,6 +28,7 @@ class LookMagics(KfpMagics):
     @argument("--pipeline", default="", help="Only runs of this pipeline.")
     @argument("--experiment", default="", help="Only runs of this experiment.")
     @argument("--limit", type=int, default=20, help="At most so many.")
+    @argument("--server", action="store_true", help="Runs of the server, whoever started them.")
     @line_magic
     def kfp_runs(self, line: str) -> RunsTable | LiveRun:
         """Lists runs, newest first, or shows one of them live."""
@@ -36,6 +37,8 @@ class LookMagics(KfpMagics):
         words = parse(self.kfp_runs, line)
         if words.run:
             return self.follow(self.session.find(words.run))
+        if words.server:
+            return RunsTable(self.session.servers.recent(limit=words.limit, search=words.search))
         return RunsTable(
             self.session.runs(
                 search=words.search,

@@ -86,10 +86,21 @@ def runs_table(runs: Sequence[Run]) -> str:
     if not runs:
         return "No runs yet: %kfp_run PIPELINE starts one."
     rows = [
-        (run.id, f"{MARKS[run.state]} {run.state}", lasted(run), run.pipeline, run.name, when(run.created))
+        (
+            run.id,
+            f"{MARKS[run.state]} {run.state}{' (stale)' if run.stale else ''}",
+            lasted(run),
+            run.pipeline,
+            run.name,
+            when(run.created),
+        )
         for run in runs
     ]
     return table(rows, ("ID", "STATE", "TOOK", "PIPELINE", "NAME", "CREATED"))
+
+
+def _state_text(run: Run) -> str:
+    return f"{MARKS[run.state]} {run.state}" + (" (stale)" if run.stale else "")
 
 
 def run_tree(run: Run) -> str:

@@ -163,6 +163,11 @@ def pod(make: Any, _: Path) -> None:
         label=("team=ü",),
         node_selector=("disk=ssd",),
         toleration=("gpu:NoSchedule", "pool=batch:NoExecute"),
+        config_map=("settings:mode=RUN_MODE",),
+        config_map_volume=("settings=/etc/settings",),
+        ephemeral_volume=("scratch=/scratch:10Gi",),
+        image_pull_secret=("registry",),
+        annotation=("sidecar.istio.io/inject=false",),
     )
 
 

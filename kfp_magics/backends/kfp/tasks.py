@@ -142,6 +142,13 @@ class Reader:
         found = state(detail.get("state"))
         if found is State.UNKNOWN and over is not None:  # Argo's 'Omitted' comes as no state at all
             return replace(task, state=_leftover(over), reason=f"the server gives it no state; its group {over}")
+        if over is not None and not found.final:
+            return replace(
+                task,
+                state=State.CANCELLED,
+                started=seconds(detail.get("start_time")),
+                reason="it was ended with the run",
+            )
         error = failure(detail.get("error")) or _last_error(detail)
         return replace(
             task,

@@ -6,7 +6,7 @@ import { element } from './dom';
 import { stateIcon } from './icons';
 import { t } from './i18n';
 import { TaskViews } from './tasks';
-import { lasted, stateWord, stepsDone, visible } from './text';
+import { lasted, staleSince, stateWord, stepsDone, visible } from './text';
 import { isFinal, isStep, mostTelling, type Run } from './types';
 
 export interface Callbacks {
@@ -102,7 +102,8 @@ function heading(run: Run, now: number): Node[] {
   const steps = run.tasks.filter(isStep);
   const done = steps.filter(task => isFinal(task.state)).length;
   const progress = stepsDone(done, steps.length);
-  const facts = [stateWord(run.state), lasted(run, now), progress].filter(one => one !== '').join(' · ');
+  const stale = staleSince(run);
+  const facts = [stateWord(run.state), lasted(run, now), progress, stale].filter(one => one !== '').join(' · ');
   const bar = element('progress', { max: String(Math.max(1, steps.length)), value: String(done), 'aria-label': progress });
   return [
     element(

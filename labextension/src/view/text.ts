@@ -70,6 +70,14 @@ export function ago(then: number, now: number): string {
   return new Date(then * 1000).toLocaleDateString();
 }
 
+/** Since when a run's backend has not told where it stands, and why; nothing while it does. */
+export function staleSince(run: Pick<Run, 'stale' | 'stale_reason'>): string {
+  if (typeof run.stale !== 'number') {
+    return '';
+  }
+  return t('stale since %1: %2', moment(run.stale), visible(run.stale_reason ?? ''));
+}
+
 /** A moment in full, in the user's way. */
 export function moment(then: number): string {
   return new Date(then * 1000).toLocaleString();

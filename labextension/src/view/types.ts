@@ -66,6 +66,9 @@ export interface Run {
   experiment: string;
   notebook: string;
   started_by: string;
+  /** Since when its backend has not told where it stands. */
+  stale?: number | null;
+  stale_reason?: string;
 }
 
 const FINAL: ReadonlySet<State> = new Set<State>(['succeeded', 'failed', 'cancelled', 'skipped']);
