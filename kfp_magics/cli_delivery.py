@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable
 
-    from kfp_magics.delivery.triggers import Triggers
     from kfp_magics.session import Session
 
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001  (argparse has no public name for it)
@@ -75,65 +74,40 @@ def _add_triggers(verbs: Commands) -> None:
     create.add_argument("--apply", action="store_true", help="do it; without this it is only shown")
     create.add_argument("--dir", default=".", help="the exported folder; this one when left out")
     create.set_defaults(command=_create)
-    verbs.add_parser("list", help="list the triggers").set_defaults(command=_list)
-    delete = verbs.add_parser("delete", help="delete triggers")
-    delete.add_argument("names", nargs="+", metavar="NAME", help="triggers, or steps")
-    delete.set_defaults(command=_delete)
-    fire = verbs.add_parser("fire", help="run a trigger now")
-    fire.add_argument("name", help="trigger, or step")
-    fire.add_argument("--branch", default="main", help="of which branch")
-    fire.set_defaults(command=_fire)
+    for name, what in (("list", "list the triggers"), ("delete", "delete triggers"), ("fire", "run triggers now")):
+        other = verbs.add_parser(name, help=what)
+        other.set_defaults(command=_others, names=[], branch="main")
+        if name != "list":
+            other.add_argument("names", nargs="+", metavar="NAME", help="triggers, or steps")
+        if name == "fire":
+            other.add_argument("--branch", default="main", help="of which branch")
 
 
 def _create(words: argparse.Namespace) -> int:
-    from kfp_magics.delivery.git import Repository  # noqa: PLC0415  (only for CI)
-    from kfp_magics.delivery.triggers import Source, Triggers  # noqa: PLC0415  (imports Google's clients)
+    from kfp_magics.delivery.verbs import create  # noqa: PLC0415  (imports Google's clients)
     from kfp_magics.session import Session  # noqa: PLC0415
 
     session = Session()
-    source = Source(
+    registry = session.images.destination(BuildOptions(registry=words.registry))
+    for line in create(
+        session.settings,
+        Path(words.dir),
         repository=words.repo,
-        prefix=Repository(Path(words.dir)).prefix,
         branch=words.branch,
-        registry=session.images.destination(BuildOptions(registry=words.registry)),
-        service_account=session.settings.cloudbuild_service_account,
-    )
-    triggers = Triggers.from_settings(session.settings)
-    changes = triggers.changes(Path(words.dir), source)
-    for one in changes:
-        print(f"{one.what:7} {one.name}{'  (changed by hand meanwhile)' if one.by_hand else ''}")
-        print(one.diff, end="")
-    if words.apply:
-        triggers.apply(changes)
-    elif any(one.what != "same" for one in changes):
-        print("Nothing was done yet; --apply does it.")
+        registry=registry,
+        apply=words.apply,
+    ):
+        print(line)
     return 0
 
 
-def _list(_words: argparse.Namespace) -> int:
-    for one in _triggers().list():
-        print(f"{one.name}  {', '.join(one.included_files)}{'  (disabled)' if one.disabled else ''}")
-    return 0
-
-
-def _delete(words: argparse.Namespace) -> int:
-    triggers = _triggers()
-    for name in words.names:
-        triggers.delete(name)
-        print(f"Deleted {name}")
-    return 0
-
-
-def _fire(words: argparse.Namespace) -> int:
-    print(f"Started: {_triggers().fire(words.name, words.branch)}")
-    return 0
-
-
-def _triggers() -> Triggers:
-    from kfp_magics.delivery.triggers import Triggers  # noqa: PLC0415  (imports Google's clients)
+def _others(words: argparse.Namespace) -> int:
+    from kfp_magics.delivery.verbs import others  # noqa: PLC0415  (imports Google's clients)
     from kfp_magics.settings import Settings  # noqa: PLC0415
 
-    return Triggers.from_settings(Settings())
+    for line in others(Settings(), words.ci_verb, words.names, words.branch):
+        print(line)
+    return 0
 
 
 def _plan(words: argparse.Namespace) -> int:
@@ -164,7 +138,7 @@ def _check(words: argparse.Namespace, author: Author) -> int:
     print("".join(found.values()), end="")
     if found:
         raise DeliveryError(
-            f"The notebook and {len(found)} exported file{'s' if len(found) > 1 else ''} differ.",
+            f"The notebook differs from {len(found)} exported file{'s' if len(found) > 1 else ''}.",
             f"Export again: kfp-magics export {words.source} {words.dir}",
         )
     print("The notebook and the exported files agree.")

@@ -112,6 +112,20 @@ def test_what_is_not_ours_is_left_alone(notebook, tmp_path: Path) -> None:
     assert "both" in (target / "pipelines/both.py").read_text()
 
 
+def test_a_folder_with_a_dockerfile_is_copied(notebook, tmp_path: Path) -> None:
+    folder = tmp_path / "deploy"
+    folder.mkdir()
+    (folder / "Dockerfile").write_text("FROM busybox\nCOPY run.sh /\n")
+    (folder / "run.sh").write_text("#!/bin/sh\n")
+    session = notebook()
+    session.component("", CellOptions(name="deploy", context=str(folder), inputs=("n:int",)))
+    export(session, tmp_path / "repo")
+    spec = folder_spec(tmp_path / "repo/steps/deploy")
+    assert spec.folder
+    assert f"images.test/team/deploy:{spec.tag}" in (tmp_path / "repo/steps/deploy/component.yaml").read_text()
+    assert (tmp_path / "repo/steps/deploy/run.sh").stat().st_mode & 0o100
+
+
 def test_links_are_not_followed(notebook, tmp_path: Path) -> None:
     target, elsewhere = tmp_path / "repo", tmp_path / "elsewhere"
     elsewhere.mkdir()
@@ -145,6 +159,14 @@ def test_its_own_tests_run(base: str, tmp_path: Path, monkeypatch: pytest.Monkey
     done = subprocess.run([*shell, "export", path, tmp_path / "repo"], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "wrote    steps/train/Dockerfile" in done.stdout
+    check = [*shell, "ci", "check", path, "--dir", tmp_path / "repo"]
+    assert subprocess.run(check, capture_output=True, check=False).returncode == 0
+    (tmp_path / "repo/steps/train/src/step_train.py").write_text("by hand\n")
+    told = subprocess.run(check, capture_output=True, text=True, check=False)
+    assert told.returncode == 2
+    assert "--- a/steps/train/src/step_train.py" in told.stdout
+    assert "differs from 1 exported file." in told.stderr
+    subprocess.run([*shell, "export", path, tmp_path / "repo", "--replace"], capture_output=True, check=True)
     command = [sys.executable, "-m", "pytest", "-q", "-rs", "-p", "no:cacheprovider", "tests"]
     done = subprocess.run(command, cwd=tmp_path / "repo", capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
