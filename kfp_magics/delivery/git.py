@@ -83,12 +83,23 @@ class Repository:
             return
         if revision == EMPTY:
             return
-        for line in self._list("ls-tree", "-r", "-z", revision, "--", f"{under}/"):
-            about, _, path = line.partition("\t")
-            mode, kind, blob = about.split()
-            if kind == "blob":
-                content = self._checked("cat-file", "blob", blob)
-                _put(target / path, content, executable=mode == "100755", link=mode == "120000")
+        lines = [line.partition("\t") for line in self._list("ls-tree", "-r", "-z", revision, "--", f"{under}/")]
+        files = [(about.split(), path) for about, _, path in lines]
+        blobs = [(mode, blob, path) for (mode, kind, blob), path in files if kind == "blob"]
+        contents = self._contents([blob for _, blob, _ in blobs])
+        for (mode, _, path), content in zip(blobs, contents, strict=True):
+            _put(target / path, content, executable=mode == "100755", link=mode == "120000")
+
+    def _contents(self, blobs: list[str]) -> list[bytes]:
+        """Reads many files at once: a process for each would take longer than building."""
+        answer = self._checked("cat-file", "--batch", asked="".join(f"{one}\n" for one in blobs).encode())
+        found, at = [], 0
+        for _ in blobs:
+            end = answer.index(b"\n", at)
+            size = int(answer[at:end].split()[-1])
+            found.append(answer[end + 1 : end + 1 + size])
+            at = end + 1 + size + 1
+        return found
 
     def _copy_here(self, under: str, target: Path) -> None:
         for path in self._list("ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", f"{under}/"):
@@ -97,6 +108,15 @@ class Repository:
                 _put(target / path, bytes(source.readlink()), link=True)
             elif source.is_file():
                 _put(target / path, source.read_bytes(), executable=bool(source.stat().st_mode & 0o100))
+
+    def folders(self, revision: str, under: str) -> set[str]:
+        """Names the folders in a folder that hold files; the revision as in `copy`."""
+        if revision:
+            return {
+                path.split("/")[-1] for path in self._list("ls-tree", "-d", "-z", "--name-only", revision, f"{under}/")
+            }
+        words = ("ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", f"{under}/")
+        return {path.split("/")[1] for path in self._list(*words) if path.count("/") > 1}
 
     def hooks(self) -> Path:
         """The folder of hooks, wherever the configuration says."""
@@ -108,16 +128,16 @@ class Repository:
     def _text(self, *words: str) -> str:
         return self._checked(*words).decode()
 
-    def _checked(self, *words: str) -> bytes:
-        done = self._run(*words)
+    def _checked(self, *words: str, asked: bytes = b"") -> bytes:
+        done = self._run(*words, asked=asked)
         if done.returncode:
             said = (done.stderr.decode("utf-8", "replace").strip().splitlines() or ["git gave no reason"])[-1]
             raise DeliveryError(f"Git refuses in {str(self.folder)!r}: {said}", "git status there says more.")
         return done.stdout
 
-    def _run(self, *words: str) -> subprocess.CompletedProcess[bytes]:
+    def _run(self, *words: str, asked: bytes = b"") -> subprocess.CompletedProcess[bytes]:
         try:
-            return subprocess.run(["git", *words], cwd=self.folder, capture_output=True, check=False)  # noqa: S607  (the user's git)
+            return subprocess.run(["git", *words], cwd=self.folder, input=asked, capture_output=True, check=False)  # noqa: S607  (the user's git)
         except FileNotFoundError as error:
             missing = "git is not installed." if self.folder.is_dir() else f"There is no folder {str(self.folder)!r}."
             raise DeliveryError(missing, "Name the folder of a git repository, and have git installed.") from error

@@ -96,8 +96,8 @@ def _plan(repository: Repository, before: str, after: str, scratch: Path) -> CIP
             outside.append(path)
     for name in touched:
         repository.copy(before, f"{STEPS}/{name}", scratch / "before")
-    repository.copy(after, STEPS, scratch / "after")
-    there = {one.name for one in (scratch / "after" / STEPS).glob("*") if one.is_dir()}
+        repository.copy(after, f"{STEPS}/{name}", scratch / "after")
+    there = repository.folders(after, STEPS)
     return CIPlan(
         changes=tuple(_change(name, tuple(files), scratch) for name, files in sorted(touched.items())),
         outside=tuple(sorted(outside)),
