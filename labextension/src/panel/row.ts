@@ -89,7 +89,8 @@ function rowParts(row: RunRow | undefined, marks: LineMarks): Node[] {
 }
 
 function hint(row: RunRow): string {
-  const progress = tn('%1 step', '%1 steps', row.progress.total);
+  const { total } = row.progress;
+  const progress = row.kind === 'build' ? tn('%1 image', '%1 images', total) : tn('%1 step', '%1 steps', total);
   const lines = [row.name, row.pipeline, `${stateWord(row.state)} · ${progress}`, moment(row.created), row.error, row.notebook];
   return lines
     .filter(Boolean)

@@ -127,7 +127,7 @@ export class RunPage {
     const facts = [
       stateWord(run.state),
       lasted(run, now),
-      stepsDone(done, steps.length),
+      stepsDone(done, steps.length, run.kind),
       run.pipeline === run.name ? '' : visible(run.pipeline.slice(0, 200)),
       starter(run),
       ago(run.created, now)
@@ -140,7 +140,7 @@ export class RunPage {
     }
     this.progress.max = Math.max(1, steps.length);
     this.progress.value = done;
-    this.progress.setAttribute('aria-label', stepsDone(done, steps.length));
+    this.progress.setAttribute('aria-label', stepsDone(done, steps.length, run.kind));
   }
 
   private drawActions(run: Run): void {

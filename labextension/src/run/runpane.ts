@@ -8,37 +8,55 @@ import type { Run, Task, Values } from '../view/types';
 
 export class RunPane {
   readonly node = element('section', { class: 'kfpm-pane', 'aria-label': t('The run') });
+  private readonly title = element('h3', {}, t('Run'));
   private readonly body = element('div', { class: 'kfpm-tab-page', tabindex: '0' });
   private drawn = '';
 
   constructor(private readonly onSelect: (taskId: string) => void) {
-    this.node.append(element('header', {}, element('h3', {}, t('Run'))), this.body);
+    this.node.append(element('header', {}, this.title), this.body);
   }
 
   /** Shows the run as it stands now. */
   update(run: Run): void {
     const measured = run.tasks.filter(task => metricsOf(task).length > 0);
-    const key = JSON.stringify([{ ...run, tasks: measured.map(task => [task.id, task.artifacts]) }]);
+    const images = run.tasks.filter(task => task.kind === 'image');
+    const told = [...measured.map(task => [task.id, task.artifacts]), ...images.map(task => [task.id, task.image])];
+    const key = JSON.stringify([{ ...run, tasks: told }]);
     if (key === this.drawn) {
       return;
     }
     this.drawn = key;
+    this.title.textContent = run.kind === 'build' ? t('Image build') : t('Run');
     this.body.replaceChildren(
       ...(run.error === null ? [] : [errorBox(run.error)]),
       ...valueTable(t('Parameters'), run.parameters),
       ...valueTable(t('Results'), run.outputs),
+      ...this.images(images),
       ...this.metrics(measured),
       ...facts(run)
     );
   }
 
+  /** What a build has made: the name of each image, by its digest, as soon as there is one. */
+  private images(tasks: readonly Task[]): HTMLElement[] {
+    const rows = tasks.map(task => {
+      const name = element('th', { scope: 'row' }, this.link(task));
+      return element('tr', {}, name, element('td', {}, visible(task.image.slice(0, 1000)) || '–'));
+    });
+    return rows.length === 0 ? [] : [element('table', { class: 'kfpm-values' }, element('caption', {}, t('Images')), ...rows)];
+  }
+
+  private link(task: Task): HTMLElement {
+    const link = element('button', { type: 'button', class: 'kfpm-link' }, visible(task.id));
+    link.addEventListener('click', () => this.onSelect(task.id));
+    return link;
+  }
+
   private metrics(tasks: readonly Task[]): HTMLElement[] {
     const rows = tasks.flatMap(task =>
-      metricsOf(task).map(([name, value]) => {
-        const link = element('button', { type: 'button', class: 'kfpm-link' }, visible(task.id));
-        link.addEventListener('click', () => this.onSelect(task.id));
-        return element('tr', {}, element('th', { scope: 'row' }, link), element('td', {}, name), element('td', {}, value));
-      })
+      metricsOf(task).map(([name, value]) =>
+        element('tr', {}, element('th', { scope: 'row' }, this.link(task)), element('td', {}, name), element('td', {}, value))
+      )
     );
     return rows.length === 0 ? [] : [element('table', { class: 'kfpm-values' }, element('caption', {}, t('Metrics')), ...rows)];
   }
@@ -61,7 +79,10 @@ function facts(run: Run): HTMLElement[] {
     [t('Created'), moment(run.created)],
     [t('Finished'), run.finished === null ? '' : moment(run.finished)],
     [t('Attempt'), run.attempt > 1 ? String(run.attempt) : ''],
-    [t('Runs on'), [run.backend, run.target].filter(Boolean).join(' · ')],
+    // A build is no run of a backend: its target is the registry.
+    run.kind === 'build'
+      ? [t('Images go to'), run.target]
+      : [t('Runs on'), [run.backend, run.target].filter(Boolean).join(' · ')],
     [t('Id'), run.id]
   ];
   return listOf(rows.filter(([, text]) => text !== ''));

@@ -52,7 +52,8 @@ export class TaskPane {
   /** Shows a task as it stands now. */
   update(task: Task, now: number): void {
     this.task = task;
-    const back = element('button', { type: 'button', class: 'kfpm-link' }, t('Run'));
+    const isImage = task.kind === 'image';
+    const back = element('button', { type: 'button', class: 'kfpm-link' }, isImage ? t('Image build') : t('Run'));
     back.addEventListener('click', this.onLeave);
     const key = JSON.stringify([task.id, task.state, shortFacts(task, now)]);
     if (key !== this.title.dataset['key']) {
@@ -62,6 +63,8 @@ export class TaskPane {
       this.title.replaceChildren(element('div', { class: 'kfpm-crumbs' }, ...crumbs, stateMark(task.state)), facts);
     }
     const count = task.artifacts.length;
+    // An image has no artifacts, and its code is that of its cell.
+    this.tabs.offer(id => !isImage || id === 'overview' || id === 'log');
     this.tabs.label('artifacts', count === 0 ? t('Artifacts') : t('Artifacts (%1)', count));
     this.drawTab();
   }

@@ -101,7 +101,7 @@ export class RunView {
 function heading(run: Run, now: number): Node[] {
   const steps = run.tasks.filter(isStep);
   const done = steps.filter(task => isFinal(task.state)).length;
-  const progress = stepsDone(done, steps.length);
+  const progress = stepsDone(done, steps.length, run.kind);
   const stale = staleSince(run);
   const facts = [stateWord(run.state), lasted(run, now), progress, stale].filter(one => one !== '').join(' · ');
   const bar = element('progress', { max: String(Math.max(1, steps.length)), value: String(done), 'aria-label': progress });

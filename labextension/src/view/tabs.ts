@@ -63,8 +63,22 @@ export class Tabs {
     }
   }
 
+  /** Offers only some of the tabs. */
+  offer(isOffered: (id: string) => boolean): void {
+    for (const [id, button] of this.buttons) {
+      button.hidden = !isOffered(id);
+    }
+    if (!isOffered(this.shown)) {
+      this.show(this.offered()[0] ?? '');
+    }
+  }
+
+  private offered(): string[] {
+    return this.tabs.map(tab => tab.id).filter(id => this.buttons.get(id)?.hidden === false);
+  }
+
   private onKey(event: KeyboardEvent): void {
-    const ids = this.tabs.map(tab => tab.id);
+    const ids = this.offered();
     const here = ids.indexOf(this.shown);
     const next: { [key: string]: number } = {
       ArrowLeft: (here + ids.length - 1) % ids.length,

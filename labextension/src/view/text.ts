@@ -1,7 +1,7 @@
 /** Values as people read them. */
 
 import { t, tn } from './i18n';
-import type { Json, Run, State, Task } from './types';
+import type { Json, Run, RunKind, State, Task } from './types';
 
 /** Names a state. */
 export function stateWord(state: State): string {
@@ -138,8 +138,11 @@ export function starter(run: Pick<Run, 'started_by' | 'notebook'>): string {
   }
 }
 
-/** How far a run is. */
-export function stepsDone(done: number, total: number): string {
+/** How far a run is, or a build. */
+export function stepsDone(done: number, total: number, kind: RunKind): string {
+  if (kind === 'build') {
+    return total === 1 ? t('%1 of 1 image', done) : t('%1 of %2 images', done, total);
+  }
   return total === 1 ? t('%1 of 1 step', done) : t('%1 of %2 steps', done, total);
 }
 
