@@ -14,7 +14,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from playwright.sync_api import Browser, Page
+import nbformat
+from nbformat.v4 import new_code_cell, new_notebook
+from playwright.sync_api import Browser, Locator, Page
 
 ARGUMENTS = [
     "--no-sandbox",
@@ -26,7 +28,7 @@ ARGUMENTS = [
     "--disable-sync",
 ]
 
-
+KERNEL = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
 _IDLE = "window.jupyterapp.shell.currentWidget?.sessionContext?.session?.kernel?.status === 'idle'"
 _AXE = Path(__file__).parents[2] / "labextension" / "node_modules" / "axe-core" / "axe.min.js"
 _SERIOUS = """async where => {
@@ -112,6 +114,28 @@ def accessible(page: Page, *where: str) -> None:
         page.evaluate(_AXE.read_text(encoding="utf-8"))
     found = page.evaluate(_SERIOUS, list(where))
     assert found == [], "\n".join(found)
+
+
+def write_notebook(lab: Lab, name: str, cells: tuple[str, ...]) -> None:
+    nbformat.write(new_notebook(cells=[new_code_cell(one) for one in cells], metadata=KERNEL), lab.folder / name)
+
+
+def rows(page: Page, state: str = "") -> Locator:
+    return page.locator(f".kfpm-row[data-state='{state}']" if state else ".kfpm-row")
+
+
+def document(page: Page) -> Locator:
+    return page.locator(".kfpm-document:visible")
+
+
+def tab(where: Locator, name: str) -> Locator:
+    return where.locator("[role=tab]", has_text=name).first
+
+
+def keep(page: Page, folder: Path, name: str) -> None:
+    """Keeps a picture, to be looked at; where, `KFP_MAGICS_SCREENSHOTS` may say."""
+    page.mouse.move(0, 0)
+    page.screenshot(path=Path(os.environ.get("KFP_MAGICS_SCREENSHOTS", folder)) / f"{name}.png")
 
 
 @contextmanager

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import gzip
-import os
 import time
 from pathlib import Path
 
-import nbformat
 import pytest
 from kfp import compiler
-from nbformat.v4 import new_code_cell, new_notebook
-from playwright.sync_api import Browser, Locator, Page, expect
+from playwright.sync_api import Browser, expect
 
 import kfp_magics
 from kfp_magics.model import Artifact, Failure, Run, State, Task
 from kfp_magics.runs.store import Store
 from tests.conformance.pipelines.steps import number
 
-from .lab import Lab, accessible, execute, serve
+from .lab import accessible, document, execute, keep, rows, serve, tab, write_notebook
 
 CELLS = (
     "%load_ext kfp_magics",
@@ -46,38 +43,15 @@ def births(rows: int = 20, rates: list = [0.1, 0.3]):
         train(table=data.outputs["table"], rate=rate)""",
     "%kfp_run births\nimport time\ntime.sleep(6)",
 )
-KERNEL = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
 HOSTILE = "<img src=x onerror=\"document.title='reached'\"> \x1b[31m\x07\u202eevil\u2066 " + "wide" * 500
 
 pytestmark = pytest.mark.browser
 
 
-def write_notebook(lab: Lab, name: str, cells: tuple[str, ...] = CELLS) -> None:
-    nbformat.write(new_notebook(cells=[new_code_cell(one) for one in cells], metadata=KERNEL), lab.folder / name)
-
-
-def rows(page: Page, state: str = "") -> Locator:
-    return page.locator(f".kfpm-row[data-state='{state}']" if state else ".kfpm-row")
-
-
-def document(page: Page) -> Locator:
-    return page.locator(".kfpm-document:visible")
-
-
-def tab(where: Locator, name: str) -> Locator:
-    return where.locator("[role=tab]", has_text=name).first
-
-
-def keep(page: Page, folder: Path, name: str) -> None:
-    """Keeps a picture, to be looked at; where, `KFP_MAGICS_SCREENSHOTS` may say."""
-    page.mouse.move(0, 0)
-    page.screenshot(path=Path(os.environ.get("KFP_MAGICS_SCREENSHOTS", folder)) / f"{name}.png")
-
-
 @pytest.mark.parametrize("theme", ["Light", "Dark"])
 def test_a_failed_step_is_found_mended_and_compared(browser: Browser, tmp_path: Path, theme: str) -> None:
     with serve(tmp_path, f"JupyterLab {theme}") as lab:
-        write_notebook(lab, "births.ipynb")
+        write_notebook(lab, "births.ipynb", CELLS)
         page = lab.open(browser, "births.ipynb")
         page.set_viewport_size({"width": 1500, "height": 950})
         execute(page, "kfp-magics:open-panel")
