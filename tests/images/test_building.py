@@ -336,7 +336,7 @@ def test_what_exists_is_not_built() -> None:
 
 def test_a_build_is_cancelled_from_anywhere(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
     slow = Slow()
-    session.images._builders.choose = lambda spec, options: slow  # type: ignore[method-assign]
+    session.images.builders.choose = lambda spec, options: slow  # type: ignore[method-assign]
     build = session.build(["train"])
     assert slow.began.wait(20)
     assert session.find(build.run.id).state is State.RUNNING
@@ -386,8 +386,8 @@ def test_appending_ends_when_asked_to_and_leaves_no_tag(session: Session, tmp_pa
 
     [component] = session.images.components(["train"])
     options = BuildOptions().complete(session.settings)
-    spec = session.images._planner().plan(component, options).spec
-    builder = session.images._builders.choose(spec, options)
+    spec = session.images.planner().plan(component, options).spec
+    builder = session.images.builders.choose(spec, options)
     with pytest.raises(BuildCancelledError):
         builder.build(spec, Leaving())
     registry = session.images._registries(options.registry.partition("/")[0])
@@ -405,7 +405,7 @@ def test_who_builds_what(session: Session, tmp_path: Path, monkeypatch: pytest.M
 
     def chosen(folder: Path | str, builder: str = "auto") -> Builder:
         options = BuildOptions(builder=builder).complete(session.settings)
-        found = session.images._builders.choose(ImageSpec(name="x", folder=str(folder)), options)
+        found = session.images.builders.choose(ImageSpec(name="x", folder=str(folder)), options)
         assert isinstance(found, Builder)
         return found
 
