@@ -8,13 +8,14 @@ import json
 import os
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kfp_magics import __version__, cli_delivery
 from kfp_magics.errors import DefinitionError, KfpMagicsError, RunFailedError, did_you_mean
 from kfp_magics.model import State
-from kfp_magics.options import BUILDERS, PLATFORMS, BuildOptions, RunOptions
+from kfp_magics.options import BUILDERS, PLATFORMS, RunOptions
 from kfp_magics.runs import text
 from kfp_magics.session import Session
 from kfp_magics.settings import Settings
@@ -208,16 +209,10 @@ def _run(words: argparse.Namespace) -> int:
 
 
 def _build(words: argparse.Namespace) -> int:
+    from kfp_magics.magics.build import build_options  # noqa: PLC0415  (imports IPython)
+
     session = author(_existing_file(words.source))
-    options = BuildOptions(
-        builder=words.builder,
-        registry=words.registry,
-        platform=words.platform,
-        python=words.python,
-        upgrade=words.upgrade,
-        force=words.force,
-        started_by="cli",
-    )
+    options = replace(build_options(words), started_by="cli")
     if words.dry_run:
         from kfp_magics.widgets.cards import FoldersCard  # noqa: PLC0415  (only when folders are shown)
 

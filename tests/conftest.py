@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from kfp_magics.runs.store import Store
 from kfp_magics.settings import Settings
 
 pytest_plugins = ["tests.images.registries", "tests.images.containers", "tests.gateway.servers"]
@@ -20,6 +22,13 @@ def _own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
     return Settings(home=str(tmp_path / "home"), grace=0.5)
+
+
+@pytest.fixture
+def store(settings: Settings) -> Iterator[Store]:
+    made = Store(settings.store_path)
+    yield made
+    made.close()
 
 
 def requires(program: str) -> str:

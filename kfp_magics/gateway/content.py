@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from starlette.concurrency import run_in_threadpool
 
 from kfp_magics.backends.base import KeepsFiles
+from kfp_magics.backends.local.logs import read_piece
 from kfp_magics.errors import NotFoundError
 from kfp_magics.gateway.nodes import find
 
@@ -74,7 +75,7 @@ class Content:
         while True:
             run, task, _ = await run_in_threadpool(self._find, run_id, node)
             over = not follow or task.state.final or run.state.final
-            while piece := await run_in_threadpool(_read, path, position):
+            while piece := await run_in_threadpool(read_piece, path, position, _PIECE):
                 position += len(piece)
                 yield piece
             if over:
@@ -101,12 +102,3 @@ class Content:
                 yield b'"}'
 
         return pieces()
-
-
-def _read(path: Path, position: int) -> bytes:
-    try:
-        with path.open("rb") as file:
-            file.seek(position)
-            return file.read(_PIECE)
-    except FileNotFoundError:
-        return b""

@@ -21,13 +21,6 @@ def server() -> Iterator[KfpServer]:
 
 
 @pytest.fixture
-def store(settings: Settings) -> Iterator[Store]:
-    made = Store(settings.store_path)
-    yield made
-    made.close()
-
-
-@pytest.fixture
 def connect(settings: Settings, store: Store, server: KfpServer) -> Callable[..., KfpBackend]:
     """Makes a backend that reaches the server, with options of ``%kfp_connect``."""
 

@@ -37,13 +37,6 @@ def server() -> Iterator[VertexServer]:
 
 
 @pytest.fixture
-def store(settings: Settings) -> Iterator[Store]:
-    made = Store(settings.store_path)
-    yield made
-    made.close()
-
-
-@pytest.fixture
 def connect(settings: Settings, store: Store, server: VertexServer) -> Callable[..., VertexBackend]:
     """Makes a backend that reaches the server, with options of ``%kfp_connect``."""
 

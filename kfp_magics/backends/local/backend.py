@@ -22,6 +22,7 @@ from kfp_magics.backends.local import checks, lock
 from kfp_magics.backends.local import request as requests
 from kfp_magics.backends.local.executors import clean_up, executor_for
 from kfp_magics.backends.local.journal import ended
+from kfp_magics.backends.local.logs import read_piece
 from kfp_magics.backends.local.resume import resumption
 from kfp_magics.errors import BackendError, NotFoundError, did_you_mean
 from kfp_magics.model import Failure, Run, State, Task
@@ -186,7 +187,7 @@ class LocalBackend:
             over = current is None or current.state.final or self.poll(run).state.final
             if current is not None and (newer := self.log_file(run, current, current.attempt)) != path:
                 position, path = 0, newer
-            while piece := _read(path, position):
+            while piece := read_piece(path, position, _PIECE):
                 position += len(piece)
                 yield decoder.decode(piece)
             if over:
@@ -247,19 +248,10 @@ def _gone(run: Run, log: Path) -> Failure:
             message="The process that built these images is gone: the kernel was restarted or killed.",
             hint="%kfp_build builds what is missing; what is built is kept.",
         )
-    last = _read(log, 0).decode("utf-8", "replace").strip().rpartition("\n")[2]
+    last = read_piece(log, 0, _PIECE).decode("utf-8", "replace").strip().rpartition("\n")[2]
     return Failure(
         message=f"The engine of this run is gone; its last words were {last!r}."
         if last
         else "The engine of this run is gone without a word: it was killed, or the machine restarted.",
         hint=f"%kfp_retry {run.id} resumes the run; what succeeded is kept.",
     )
-
-
-def _read(path: Path, position: int) -> bytes:
-    try:
-        with path.open("rb") as file:
-            file.seek(position)
-            return file.read(_PIECE)
-    except FileNotFoundError:
-        return b""
