@@ -31,6 +31,7 @@ class Place:
         hold: Has the next run of this name go on until it is cancelled.
         fail: Has the next run of this name fail at its first step.
         print: Has the first step of a run have printed something; what real engines do by themselves.
+        resumes: Whether runs that did not succeed can be resumed there.
     """
 
     backend: Backend
@@ -38,6 +39,7 @@ class Place:
     hold: Callable[[str], None] = lambda name: None
     fail: Callable[[str], None] = lambda name: None
     print: Callable[[Run, str], None] = lambda run, text: None
+    resumes: bool = True
 
     def start(self, name: str, pipeline: str = "add", **arguments: object) -> Run:
         return self.backend.submit(ir_of(pipeline), arguments, SubmitOptions(name=name, experiment="contract"))
@@ -85,12 +87,19 @@ def test_a_run_is_cancelled_and_resumed(place: Place) -> None:
     place.hold("held")
     run = place.start("held", "hold", seconds=600)
     run = place.until(run, lambda now: any(task.state is State.RUNNING for task in now.tasks))
-    with pytest.raises(BackendError, match="only failed and cancelled runs resume"):
+    refused = "only failed and cancelled runs resume" if place.resumes else "resumes no run"
+    with pytest.raises(BackendError, match=refused) as caught:
         place.backend.retry(run)
+    assert f"%kfp_clone {run.id}" in caught.value.hint
     place.backend.cancel(run)
     ended = place.end(run)
     assert ended.state is State.CANCELLED
     assert all(task.state.final for task in ended.tasks)
+    if not place.resumes:
+        with pytest.raises(BackendError, match=refused):
+            place.backend.retry(ended)
+        assert place.store.get(run.id) == ended
+        return
     again = place.backend.retry(ended)
     assert again.attempt == ended.attempt + 1
     assert not again.state.final

@@ -8,6 +8,8 @@ import pytest
 
 from kfp_magics.backends.connections import Connections, parse
 from kfp_magics.backends.kfp import KfpBackend
+from kfp_magics.backends.vertex import VertexBackend
+from kfp_magics.backends.vertex.looks import Pace
 from kfp_magics.model import Run
 from kfp_magics.runs.store import Store
 from kfp_magics.settings import Settings
@@ -16,6 +18,8 @@ from tests.backends.contract import Place
 from tests.kfp.server import KfpServer
 from tests.kfp.workflow import Plan, fnv1a
 from tests.local.conftest import Engine
+from tests.vertex.server import Plan as VertexPlan
+from tests.vertex.server import VertexServer
 
 
 @pytest.fixture
@@ -53,7 +57,28 @@ def _serve(settings: Settings, shared_gateway, monkeypatch: pytest.MonkeyPatch) 
     store.close()
 
 
-@pytest.fixture(params=["local", "kfp", "serve"])
+@pytest.fixture
+def _vertex(settings: Settings) -> Iterator[Place]:
+    server, store = VertexServer(), Store(settings.store_path)
+    options = {"endpoint": server.endpoint, "pipeline_root": "gs://wares/runs"}
+    Connections(settings.home_path).remember(parse("vertex:shop/europe-west4", options))
+
+    def hold(name: str) -> None:
+        server.plans[name] = VertexPlan(lasts=3600.0)
+
+    def fail(name: str) -> None:
+        server.plans[name] = VertexPlan(fails={"broken": "The replica exited with a non-zero status of 1."})
+
+    def printed(run: Run, text: str) -> None:
+        server.print(server.job_of(run.id, "one"), text.rstrip("\n"))
+
+    pace = Pace(look=0.05, apart=0.0, log=0.05)
+    yield Place(VertexBackend(settings, store, pace), store, hold, fail, printed, resumes=False)
+    store.close()
+    server.close()
+
+
+@pytest.fixture(params=["local", "kfp", "serve", "vertex"])
 def place(request: pytest.FixtureRequest) -> Place:
     made: Place = request.getfixturevalue(f"_{request.param}")
     return made

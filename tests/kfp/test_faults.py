@@ -220,7 +220,26 @@ def test_a_clock_that_is_ahead_changes_no_order_and_no_end(server, backend, stor
 def test_a_run_that_somebody_deleted_has_ended(server, backend, store) -> None:
     server.lasts = 1e9
     run, other = (backend.submit(ir_of("plain"), {}, SubmitOptions(name=name)) for name in ("gone", "here"))
+    assert not store.save(backend.poll(run)).state.final
     del server.runs[run.id]
     gone = ended(backend, store, run)
     assert (gone.state, "somebody deleted it" in gone.error.message) == (State.CANCELLED, True)
     assert backend.poll(other).state in {State.PENDING, State.RUNNING}
+
+
+def test_a_server_that_cannot_be_asked_for_many_is_asked_for_each_in_turn(server, backend) -> None:
+    server.without = {"filter by run_id"}
+    server.lasts = 0.0
+    runs = [backend.submit(ir_of("plain"), {}, SubmitOptions(name=f"run {number}")) for number in range(12)]
+    server.requests.clear()
+    began = time.monotonic()
+    seen: set[str] = set()
+    while len(seen) < 5:
+        seen |= {run.id for run in map(backend.poll, runs) if run.state is State.SUCCEEDED}
+        time.sleep(0.05)
+    asked = [line.rpartition("/")[2] for line in server.requests]
+    together, *single = asked
+    assert together.startswith("runs?")
+    assert (
+        len(single) == len(set(single)) <= 3 + (time.monotonic() - began) + 1
+    )  # a second apart, but for the first ones

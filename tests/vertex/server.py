@@ -78,6 +78,7 @@ class VertexServer:
     Attributes:
         jobs: Id → what was asked for.
         plan: How runs go.
+        plans: Display name of a run → how it goes, where it goes in a way of its own.
         faults: Method → what goes wrong with it.
         word: State that all runs have instead of their own.
         calls: Methods in the order in which they were called.
@@ -89,6 +90,7 @@ class VertexServer:
         self.jobs: dict[str, vertex.PipelineJob] = {}
         self.schedules: dict[str, vertex.Schedule] = {}
         self.plan = Plan()
+        self.plans: dict[str, Plan] = {}
         self.faults: dict[str, Fault] = {}
         self.calls: list[str] = []
         self.entries: list[LogEntry] = []
@@ -186,13 +188,19 @@ class VertexServer:
     def _list(
         self, request: vertex.ListPipelineJobsRequest, context: grpc.ServicerContext
     ) -> vertex.ListPipelineJobsResponse:
-        wanted = re.fullmatch(r'display_name:"\*(.*)\*"', request.filter)
-        if request.filter and wanted is None:
+        wanted = re.fullmatch(r'(display_name):"\*(.*)\*"|(update_time)>="([^"]+)"', request.filter)
+        if (request.filter and wanted is None) or request.order_by not in {"", "create_time desc", "update_time"}:
             context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"invalid filter {request.filter!r}")
-        text = wanted[1] if wanted is not None else ""
-        found = [self.shown(run_id) for run_id in reversed(self.jobs) if text in self.jobs[run_id].display_name]
-        for one in found:
+        found = [self.shown(run_id) for run_id in reversed(self.jobs)]
+        if wanted is not None and wanted[1]:
+            found = [one for one in found if wanted[2] in one.display_name]
+        if wanted is not None and wanted[3]:
+            since = datetime.fromisoformat(wanted[4])
+            found = sorted((one for one in found if one.update_time >= since), key=lambda one: one.update_time)
+        for number, one in enumerate(found):
             del one.job_detail
+            if paths := request.read_mask.paths:
+                found[number] = vertex.PipelineJob({path: getattr(one, path) for path in paths})
         first = int(request.page_token or 0)
         last = first + (request.page_size or 50)
         token = str(last) if last < len(found) else ""
@@ -212,19 +220,22 @@ class VertexServer:
 
     def shown(self, run_id: str) -> vertex.PipelineJob:
         job = vertex.PipelineJob.deserialize(vertex.PipelineJob.serialize(self.jobs[run_id]))
+        plan = self.plans.get(job.display_name, self.plan)
         began = job.create_time.timestamp()
         cancelled = self._cancelled.get(run_id)
-        end = min(began + self.plan.lasts, cancelled or float("inf"))
-        if cancelled is None and time.time() < began + self.plan.lasts / 4:
+        end = min(began + plan.lasts, cancelled or float("inf"))
+        job.update_time = job.create_time
+        if cancelled is None and time.time() < began + min(plan.lasts / 4, 1.0):
             job.state = _Pipeline.PIPELINE_STATE_PENDING
             return job
         over = time.time() >= end
         job.start_time = job.create_time
+        job.update_time = datetime.fromtimestamp(began + min(plan.lasts / 4, 1.0), tz=UTC)
         if over:
-            job.end_time = datetime.fromtimestamp(end, tz=UTC)
+            job.end_time = job.update_time = datetime.fromtimestamp(end, tz=UTC)
         spec = MessageToDict(vertex.PipelineJob.pb(job).pipeline_spec)
         arguments = MessageToDict(vertex.PipelineJob.pb(job).runtime_config).get("parameterValues", {})
-        details = list(Engine(spec, self.plan, job, over=over, cancelled=cancelled is not None).details(arguments))
+        details = list(Engine(spec, plan, job, over=over, cancelled=cancelled is not None).details(arguments))
         job.job_detail.task_details = details
         failed = [one.task_name for one in details if one.state == _State.FAILED]
         words = {
@@ -278,6 +289,11 @@ class VertexServer:
         return operations_pb2.Operation(name=f"{request.name}/operations/1", done=True)
 
     # Logs
+
+    def job_of(self, run_id: str, task: str) -> str:
+        """The id of the custom job that does a task's work."""
+        (found,) = [one for one in self.shown(run_id).job_detail.task_details if one.task_name == task]
+        return found.executor_detail.container_detail.main_job.rpartition("/")[2]
 
     def print(self, job: str, text: str, *, ago: float = 0.0, payload: dict[str, Any] | None = None) -> None:
         """Has a custom job print a line."""

@@ -12,12 +12,6 @@ from tests.vertex.conftest import ended
 from tests.vertex.server import Plan
 
 
-def job_of(server, run, task: str) -> str:
-    details = server.shown(run.id).job_detail.task_details
-    (found,) = [one for one in details if one.task_name == task]
-    return found.executor_detail.container_detail.main_job.rpartition("/")[2]
-
-
 def test_values_and_artifacts_are_shown_and_read(server, backend, store, google_storage) -> None:
     content = bytes(range(256)) * 10_000
     google_storage.bucket("wares").blob("runs/clean").upload_from_string(content)
@@ -72,7 +66,7 @@ def test_a_reused_result_is_a_success(server, backend, store) -> None:
 def test_logs_of_all_attempts_are_read_page_by_page(server, backend, store) -> None:
     server.plan = Plan(fails={"prepare": "no"})
     run = ended(backend, store, backend.submit(ir_of("plain"), {}, SubmitOptions()))
-    job = job_of(server, run, "prepare")
+    job = server.job_of(run.id, "prepare")
     server.print(f"{job}0", "first attempt", ago=0)
     for number in range(7):
         server.print(job, f"line {number}: ä")
@@ -88,7 +82,7 @@ def test_a_log_is_followed_to_its_end(server, backend, store) -> None:
     run = backend.submit(ir_of("plain"), {}, SubmitOptions())
     while not (run := backend.poll(run)).started:
         pass
-    job = job_of(server, run, "prepare")
+    job = server.job_of(run.id, "prepare")
     server.print(job, "begun")
     read = []
     for line in backend.logs(run, run.task("prepare"), follow=True):

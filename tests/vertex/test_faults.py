@@ -134,10 +134,31 @@ def test_a_log_that_may_not_be_read_is_said(server, backend, store) -> None:
 
 
 def test_many_runs_are_asked_for_slowly(server, connect, settings, store) -> None:
-    backend = VertexBackend(settings, store, Pace(look=0.0, apart=60.0, at_once=3))
+    backend = VertexBackend(settings, store, Pace(look=0.0, apart=60.0, at_once=3, changes=1e9))
     connect()
     runs = [backend.submit(ir_of("plain"), {}, OPTIONS) for _ in range(8)]
     for _ in range(3):
         for run in runs:
             assert backend.poll(run).id == run.id
-    assert server.calls.count("GetPipelineJob") == 4  # three at once, and the one whose turn it is
+    assert server.calls.count("GetPipelineJob") == 3
+    assert server.calls.count("ListPipelineJobs") == 0
+
+
+def test_of_many_runs_those_that_changed_are_asked_for_first(server, connect, settings, store) -> None:
+    backend = VertexBackend(settings, store, Pace(look=3600.0, apart=0.0, at_once=50, changes=0.0))
+    connect()
+    server.plan.lasts = 1e9
+    runs = [backend.submit(ir_of("plain"), {}, OPTIONS) for _ in range(30)]
+    for run in runs:
+        backend.poll(run)
+    server.calls.clear()
+    backend.cancel(runs[17])
+    for run in runs:
+        backend.poll(run)  # none is due for an hour
+    assert backend.poll(runs[17]).state is State.CANCELLED
+    assert server.calls.count("GetPipelineJob") < 30
+    server.faults["ListPipelineJobs"] = Fault(Code.INVALID_ARGUMENT, times=99, message="invalid filter")
+    server.calls.clear()
+    for run in runs * 2:
+        backend.poll(run)
+    assert server.calls.count("ListPipelineJobs") == 1  # refused once, never asked again

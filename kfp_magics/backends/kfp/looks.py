@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from kfp_magics.backends.turns import Turns
 from kfp_magics.errors import BackendError, LoginError, NotFoundError, UnavailableError
 
 if TYPE_CHECKING:
@@ -16,8 +17,10 @@ if TYPE_CHECKING:
     from kfp_magics.model import Json
 
 _AT_ONCE = 100  # ids in one question: more make an address that proxies refuse
-_PACE = 1.0  # questions a second, at most
+_APART = 1.0  # seconds between two questions, on average
+_BURST = 3  # questions about single runs that may follow each other
 _EVERY = 2.0  # seconds between two looks at the same run
+_ALONE = 300.0  # seconds for which a server that cannot be asked for many at once is not asked so again
 
 
 @dataclass(slots=True)
@@ -28,15 +31,21 @@ class Look:
         raw: The server's answer; None before the first one.
         good: When it answered last, in seconds since the epoch.
         trouble: Why it has not answered since, or nothing.
+        listed: Whether it was among those that were asked for together.
+        due: When it may be asked for by itself, on the monotonic clock.
     """
 
     raw: Mapping[str, Json] | None
     good: float
     trouble: str = ""
+    listed: bool = False
+    due: float = 0.0
 
 
 class Looks:
     """What a server last said of the runs that go on; all of them are asked for together.
+
+    A run that the server does not tell together with the others is asked for by itself, when it is its turn.
 
     Args:
         service: The server.
@@ -48,7 +57,7 @@ class Looks:
         self._going_on = going_on
         self._looks: dict[str, Look] = {}
         self._next = 0.0
-        self._one_by_one = False
+        self._turns = Turns(_APART, _BURST)
         self._guard = threading.Lock()
 
     def at(self, run_id: str, *, now: bool = False) -> Look:
@@ -62,52 +71,56 @@ class Looks:
             NotFoundError: The server has no such run.
         """
         with self._guard:
-            if now or (run_id not in self._looks and time.monotonic() < self._next):
+            if not now and time.monotonic() >= self._next:
+                self._ask_together(run_id)
+            look = self._look(run_id)
+            if now or (not look.listed and time.monotonic() >= look.due and self._turns.take()):
                 self._ask_for(run_id)
-            elif time.monotonic() >= self._next:
-                self._ask_all(run_id)
-            return self._looks.get(run_id) or self._ask_for(run_id)
+            return replace(look)
 
-    def _ask_all(self, run_id: str) -> None:
+    def _look(self, run_id: str) -> Look:
+        return self._looks.setdefault(run_id, Look(raw=None, good=time.time()))
+
+    def _ask_together(self, run_id: str) -> None:
         wanted = list(dict.fromkeys([run_id, *self._going_on()]))
-        self._looks = {key: look for key, look in self._looks.items() if key in wanted}
-        questions = len(wanted) if self._one_by_one else -(-len(wanted) // _AT_ONCE)
+        self._looks = {key: look for key, look in self._looks.items() if key in set(wanted)}
+        pages = [wanted[first : first + _AT_ONCE] for first in range(0, len(wanted), _AT_ONCE)]
+        pause = max(_EVERY, len(pages) * _APART)
+        if not all(self._ask_for_page(page) for page in pages):
+            pause = _ALONE
+            for look in self._looks.values():
+                look.listed = False
+        self._next = time.monotonic() + pause
+
+    def _ask_for_page(self, run_ids: list[str]) -> bool:
+        """Asks for several runs; False when the server cannot be asked so."""
         try:
-            if self._one_by_one:
-                for one in wanted:
-                    self._put(one, self._service.run(one))
-            else:
-                self._ask_in_pages(wanted)
-        except NotFoundError:
-            pass  # one of them is gone; whoever asks for it is told
-        except BackendError as error:
-            self._note(wanted, error)
-        finally:
-            self._next = time.monotonic() + max(_EVERY, questions / _PACE)
+            rows = self._service.runs_of(run_ids)
+        except (UnavailableError, LoginError, NotFoundError) as error:
+            for one in run_ids:
+                self._look(one).trouble = error.message
+        except BackendError:
+            return False
+        else:
+            found = {str(row.get("run_id")): row for row in rows}
+            for one in run_ids:
+                self._look(one).listed = one in found
+                if one in found:
+                    self._put(one, found[one])
+        return True
 
-    def _ask_in_pages(self, wanted: list[str]) -> None:
-        for first in range(0, len(wanted), _AT_ONCE):
-            try:
-                rows = self._service.runs_of(wanted[first : first + _AT_ONCE])
-            except (UnavailableError, LoginError, NotFoundError):
-                raise
-            except BackendError:  # a server that cannot be asked for many by their ids
-                self._one_by_one = True
-                return
-            for row in rows:
-                self._put(str(row.get("run_id")), row)
-
-    def _ask_for(self, run_id: str) -> Look:
+    def _ask_for(self, run_id: str) -> None:
+        look = self._look(run_id)
+        alone = sum(not one.listed for one in self._looks.values())
+        look.due = time.monotonic() + max(_EVERY, alone * _APART)
         try:
             self._put(run_id, self._service.run(run_id))
+        except NotFoundError:
+            del self._looks[run_id]
+            raise
         except BackendError as error:
-            self._note([run_id], error)
-        return self._looks[run_id]
+            look.trouble = error.message
 
     def _put(self, run_id: str, raw: Mapping[str, Json]) -> None:
-        self._looks[run_id] = Look(raw=raw, good=time.time())
-
-    def _note(self, run_ids: Iterable[str], error: BackendError) -> None:
-        for run_id in run_ids:
-            look = self._looks.setdefault(run_id, Look(raw=None, good=time.time()))
-            look.trouble = error.message
+        look = self._looks[run_id]
+        look.raw, look.good, look.trouble = raw, time.time(), ""

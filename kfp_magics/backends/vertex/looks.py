@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from kfp_magics.backends.turns import Turns
 from kfp_magics.backends.vertex.states import pipeline_state
-from kfp_magics.errors import BackendError
+from kfp_magics.errors import BackendError, LoginError, NotFoundError, UnavailableError
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from google.cloud import aiplatform_v1 as vertex
 
     from kfp_magics.backends.vertex.service import Service
 
 _KEPT = 500  # runs that are remembered
+_PAGE = 100  # runs that one question about changes tells of
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -26,12 +31,14 @@ class Pace:
         look: Seconds between two looks at the same run.
         apart: Seconds between two questions when many runs go on.
         at_once: Questions that may follow each other without a pause.
+        changes: Seconds between two questions about what has changed, when many runs go on.
         log: Seconds between two looks at a log: Cloud Logging answers sixty a minute and project.
     """
 
     look: float = 2.0
-    apart: float = 0.5
-    at_once: int = 10
+    apart: float = 0.6
+    at_once: int = 3
+    changes: float = 5.0
     log: float = 5.0
 
 
@@ -55,6 +62,8 @@ class Look:
 class Looks:
     """What Vertex AI last said of the runs of one project and region.
 
+    Each run is asked for in turn. When many go on, one question tells which have changed, and those come first.
+
     Args:
         service: Whom to ask.
         pace: How often.
@@ -64,7 +73,10 @@ class Looks:
         self._service = service
         self._pace = pace
         self._looks: dict[str, Look] = {}
-        self._free = 0.0  # when the next question may be asked, were there none that may follow without a pause
+        self._turns = Turns(pace.apart, pace.at_once)
+        self._first: set[str] = set()  # runs that have changed
+        self._since: datetime | None = None
+        self._changes_due = 0.0
         self._guard = threading.Lock()
 
     def at(self, run_id: str, *, now: bool = False) -> Look:
@@ -79,19 +91,65 @@ class Looks:
         """
         with self._guard:
             look = self._looks.setdefault(run_id, Look(job=None, good=time.time()))
-            moment = time.monotonic()
-            too_many = self._free - moment > self._pace.at_once * self._pace.apart
-            if not now and (moment < look.due or too_many):
-                return look
-            self._free = max(self._free, moment) + self._pace.apart
-            going_on = sum(one.job is None or not pipeline_state(one.job).final for one in self._looks.values())
-            look.due = moment + max(self._pace.look, going_on * self._pace.apart)
-            for old in list(self._looks)[:-_KEPT]:
-                del self._looks[old]
+            ask_for_changes = self._is_time_for_changes()
+            ask = (now or self._is_its_turn(run_id, look)) and self._turns.take(anyway=now)
+            if ask:
+                self._first.discard(run_id)
+                look.due = time.monotonic() + self._cycle()
+                for old in list(self._looks)[:-_KEPT]:
+                    del self._looks[old]
+        if ask_for_changes:
+            self._ask_for_changes()
+        if ask:
+            self._ask_for(run_id, look)
+        return replace(look)
+
+    def _cycle(self) -> float:
+        """Seconds in which each run that goes on is asked for once."""
+        going_on = sum(one.job is None or not pipeline_state(one.job).final for one in self._looks.values())
+        return max(self._pace.look, going_on * self._pace.apart)
+
+    def _is_its_turn(self, run_id: str, look: Look) -> bool:
+        return run_id in self._first or (not self._first and time.monotonic() >= look.due)
+
+    def _is_time_for_changes(self) -> bool:
+        now = time.monotonic()
+        if now < self._changes_due or self._cycle() <= self._pace.changes or not self._turns.take():
+            return False
+        self._changes_due = now + self._pace.changes
+        return True
+
+    def _ask_for(self, run_id: str, look: Look) -> None:
         try:
-            look.job = self._service.job(run_id)
+            job = self._service.job(run_id)
+        except NotFoundError:
+            self._looks.pop(run_id, None)
+            raise
         except BackendError as error:
             look.trouble = error.message
         else:
-            look.good, look.trouble = time.time(), ""
-        return look
+            look.job, look.good, look.trouble = job, time.time(), ""
+
+    def _ask_for_changes(self) -> None:
+        """Finds the runs that have changed since the last time; they are asked for first."""
+        known = {run_id: look.job for run_id, look in list(self._looks.items())}
+        seen = [job.update_time for job in known.values() if job is not None and job.update_time]
+        since = self._since or min(seen, default=None)
+        if since is None:
+            return
+        try:
+            changed = list(itertools.islice(self._service.changed_since(since, page=_PAGE), _PAGE))
+        except (UnavailableError, LoginError):
+            return
+        except BackendError:  # it does not answer such a question: each run is seen in turn
+            self._changes_due = float("inf")
+            return
+        self._since = max((one.update_time for one in changed), default=since)
+        first = set()
+        for one in changed:
+            run_id = one.name.rpartition("/")[2]
+            job = known.get(run_id)
+            if job is not None and job.update_time < one.update_time:
+                first.add(run_id)
+        with self._guard:
+            self._first = first  # what nobody looks at any more holds up nobody for longer than this

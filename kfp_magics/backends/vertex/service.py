@@ -24,6 +24,7 @@ from kfp_magics.google import TRANSIENT, Words, is_loopback, transport
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from datetime import datetime
 
     from google.cloud import storage
     from google.cloud.logging_v2.services.logging_service_v2 import LoggingServiceV2Client
@@ -163,6 +164,23 @@ class Service:
         )
         with WORDS.said(f"list the runs of {self.where}"):
             yield from self._jobs.list_pipeline_jobs(request=request, retry=self.retry, timeout=self.timeout)
+
+    def changed_since(self, moment: datetime, *, page: int) -> Iterator[vertex.PipelineJob]:
+        """Lists the runs that changed at a moment or later, first changes first: name, state and time only.
+
+        Args:
+            moment: By Vertex AI's clock.
+            page: How many are asked for at once.
+        """
+        request = vertex.ListPipelineJobsRequest(
+            parent=self.parent,
+            filter=f'update_time>="{moment.isoformat().replace("+00:00", "Z")}"',
+            order_by="update_time",
+            page_size=page,
+            read_mask={"paths": ["name", "state", "update_time"]},
+        )
+        with WORDS.said(f"list the runs of {self.where}"):
+            yield from self._jobs.list_pipeline_jobs(request=request, retry=None, timeout=self.timeout)
 
     def cancel(self, run_id: str) -> None:
         """Asks for the end of a run."""
