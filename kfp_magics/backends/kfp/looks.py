@@ -83,7 +83,7 @@ class Looks:
 
     def _ask_together(self, run_id: str) -> None:
         wanted = list(dict.fromkeys([run_id, *self._going_on()]))
-        self._looks = {key: look for key, look in self._looks.items() if key in set(wanted)}
+        self._looks = {one: self._look(one) for one in wanted}
         pages = [wanted[first : first + _AT_ONCE] for first in range(0, len(wanted), _AT_ONCE)]
         pause = max(_EVERY, len(pages) * _APART)
         if not all(self._ask_for_page(page) for page in pages):
