@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001  (argparse has no public name for it)
 
 _DEFINITIONS = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
-_DEFINING = ("%%kfp_component", "%%kfp_pipeline", "%kfp_component", "%kfp_connect")
+_DEFINING = ("%%kfp_component", "%%kfp_pipeline", "%kfp_component", "%kfp_pipeline", "%kfp_connect")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

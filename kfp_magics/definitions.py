@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import keyword
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kfp_magics.authoring import execute, last_function, unknown_name
-from kfp_magics.errors import NotFoundError, did_you_mean
-from kfp_magics.handles import ComposedPipeline, Step, kfp_components
+from kfp_magics.errors import DefinitionError, NotFoundError, did_you_mean
+from kfp_magics.handles import ComposedPipeline, Cut, Step, kfp_components
 from kfp_magics.model import Component, Pipeline
 
 if TYPE_CHECKING:
     from collections.abc import Callable, MutableMapping
 
     from kfp_magics.cells.options import CellOptions
+    from kfp_magics.model import Json, Run
+    from kfp_magics.options import PartOptions
 
 
 class Definitions:
@@ -33,6 +36,7 @@ class Definitions:
         self._base_image = base_image
         self._taken: dict[str, Component] = {}  # what kfp's own decorators made
         self._recipes: dict[str, Callable[[], ComposedPipeline]] = {}
+        self._wholes: dict[str, tuple[str, ComposedPipeline]] = {}  # part → the pipeline that it was cut from
 
     def component(self, body: str, options: CellOptions, cell_id: str = "") -> Step | list[str]:
         """Makes a step of a cell; see `Session.component`."""
@@ -73,8 +77,73 @@ class Definitions:
 
         composed = compose()
         self._recipes[function] = compose
+        self._wholes.pop(function, None)
         self._keep(function, composed)
         return composed
+
+    def part(
+        self, function: str, options: PartOptions, find: Callable[[str, str], Run], cell_id: str = ""
+    ) -> ComposedPipeline:
+        """Makes a pipeline of the last steps of another; what the other steps would give is given, or taken from a run.
+
+        Args:
+            function: Name of the part in Python.
+            options: Of what, and which part.
+            find: Finds a run by the name of its pipeline and by what a user types.
+            cell_id: The notebook cell.
+
+        Raises:
+            DefinitionError: It cannot have that name, or be a part of itself.
+            NotFoundError: There is no such pipeline or run.
+            ArgumentError: The pipeline cannot be cut there, or the run does not give what is left out.
+        """
+        from kfp_magics import ir as irs  # noqa: PLC0415  (reads YAML, which authoring does not)
+        from kfp_magics import parts  # noqa: PLC0415  (as above)
+        from kfp_magics.compiler_parts import compile_part  # noqa: PLC0415  (imports kfp)
+
+        of = self._whole(function, options)
+        taken: dict[str, dict[str, Json]] = {}
+        whole = self._fresh(of).pipeline
+        if options.reuse:
+            ir, run = irs.parse(whole.ir), find(whole.name, options.reuse)
+            taken = parts.results(ir, start=options.start, run=run, given=options.give)
+
+        def compose() -> ComposedPipeline:
+            whole = self._fresh(of)
+            name = irs.component_key(options.name or function)
+            pipeline, component = compile_part(
+                whole.pipeline, name=name, start=options.start, taken=taken, cell_id=cell_id
+            )
+            self._wholes[function] = (of, whole)
+            return ComposedPipeline(pipeline, component, Cut(of=of, start=options.start, taken=taken))
+
+        composed = compose()
+        self._recipes[function] = compose
+        self._keep(function, composed)
+        return composed
+
+    def _whole(self, function: str, options: PartOptions) -> str:
+        if not function.isidentifier() or keyword.iskeyword(function):
+            raise DefinitionError(
+                f"{function!r} is no name for a pipeline.", "Write one as in Python: train_and_deploy"
+            )
+        if options.give and not options.reuse:
+            raise DefinitionError("Everything is given unless a run is named.", "Leave --give out, or add --reuse RUN.")
+        known = {one.pipeline.name: name for name, one in self.pipelines.items()}
+        known |= {name: name for name in self.pipelines}
+        if options.of not in known:
+            raise NotFoundError(
+                f"There is no pipeline {options.of!r} to take a part of.",
+                did_you_mean(options.of, known) or "Define it with %%kfp_pipeline.",
+            )
+        found = above = known[options.of]
+        while above != function and above in self._wholes:
+            above = self._wholes[above][0]
+        if above == function:
+            raise DefinitionError(
+                f"The pipeline {function!r} cannot be a part of itself.", "Give the part another name."
+            )
+        return found
 
     def _keep(self, function: str, composed: ComposedPipeline) -> None:
         self.pipelines[function] = composed
@@ -168,7 +237,10 @@ class Definitions:
     def _fresh(self, function: str) -> ComposedPipeline:
         composed = self.pipelines[function]
         now = {component.name: component for component in self._components()}
-        if any(now.get(name, used) != used for name, used in composed.pipeline.components.items()):
+        of, whole = self._wholes.get(function, ("", None))
+        if (of and self._fresh(of) is not whole) or any(
+            now.get(name, used) != used for name, used in composed.pipeline.components.items()
+        ):
             composed = self._recipes[function]()
             self._keep(function, composed)
         return composed

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,22 @@ from kfp_magics.model import MISSING
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from kfp_magics.model import Component, Pipeline, Port
+    from kfp_magics.model import Component, Json, Pipeline, Port
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Cut:
+    """How a part was cut from a pipeline.
+
+    Attributes:
+        of: The function of the whole pipeline.
+        start: The steps that the part starts with.
+        taken: What comes from an earlier run, by parameter.
+    """
+
+    of: str
+    start: tuple[str, ...]
+    taken: Mapping[str, Mapping[str, Json]]
 
 
 class Step:
@@ -59,11 +75,13 @@ class ComposedPipeline:
     Args:
         pipeline: What was compiled.
         kfp: The KFP component that it was compiled from.
+        cut: How it was cut from another pipeline, if it is a part of one.
     """
 
-    def __init__(self, pipeline: Pipeline, kfp: Any) -> None:  # noqa: ANN401  (kfp's own component)
+    def __init__(self, pipeline: Pipeline, kfp: Any, cut: Cut | None = None) -> None:  # noqa: ANN401  (kfp's own component)
         self.pipeline = pipeline
         self.kfp = kfp
+        self.cut = cut
         self.__name__ = pipeline.name
         self.__doc__ = pipeline.description or None
 

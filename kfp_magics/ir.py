@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 _Loader: type[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-_TYPES = {
+TYPES = {
     "NUMBER_INTEGER": "int",
     "NUMBER_DOUBLE": "float",
     "STRING": "str",
@@ -29,6 +29,7 @@ _TYPES = {
     "STRUCT": "dict",
     "TASK_FINAL_STATUS": "TaskFinalStatus",
 }
+"""KFP's words for types of parameters → ours."""
 _HINT = "Compile the pipeline with kfp 2: kfp.compiler.Compiler().compile(pipeline, 'pipeline.yaml')"
 
 
@@ -188,7 +189,7 @@ def parameters(ir: IR) -> tuple[Port, ...]:
     plain = [
         Port(
             name=key,
-            type=_TYPES.get(one.get("parameterType", ""), "str"),
+            type=TYPES.get(one.get("parameterType", ""), "str"),
             default=_typed_default(one),
             optional=bool(one.get("isOptional")),
         )

@@ -149,6 +149,30 @@ class Component:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class StandIn:
+    """What stands in a part of a pipeline for an output of a step that the part leaves out.
+
+    Attributes:
+        name: The parameter that gives it.
+        step: The task that makes it in the whole pipeline.
+        type: One of `PARAMETER_TYPES`, or the title of an artifact, which is given by its URI.
+        run: The run that it comes from unless it is given; empty when it must be given.
+        uri: Where the artifact is that comes from that run; it then is no parameter.
+    """
+
+    name: str
+    step: str
+    type: str
+    run: str = ""
+    uri: str = ""
+
+    @property
+    def is_artifact(self) -> bool:
+        """Whether it stands for an artifact, not for a plain value."""
+        return self.type not in PARAMETER_TYPES
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Pipeline:
     """A composed pipeline, compiled.
 
@@ -159,6 +183,7 @@ class Pipeline:
         components: The steps it uses that came from cells, by name.
         source: The cell's text, for comparison of runs.
         description: First paragraph of its docstring.
+        stand_ins: Of a part of a pipeline: what stands for the outputs of the steps that it leaves out.
         cell_id: The notebook cell it stands in.
         notebook: Path of that notebook.
     """
@@ -169,6 +194,7 @@ class Pipeline:
     components: Mapping[str, Component] = field(default_factory=dict)
     source: str = ""
     description: str = ""
+    stand_ins: tuple[StandIn, ...] = ()
     cell_id: str = field(default="", compare=False)
     notebook: str = field(default="", compare=False)
 

@@ -40,6 +40,25 @@ class RunOptions:
     started_by: str = "notebook"
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PartOptions:
+    """Which part of a pipeline is a pipeline of its own.
+
+    Attributes:
+        of: The whole pipeline.
+        start: The steps that the part starts with.
+        reuse: Run that the results of the steps before them come from; when empty, whoever starts it gives them.
+        give: What is given all the same.
+        name: KFP name; the Python name's when empty.
+    """
+
+    of: str
+    start: tuple[str, ...]
+    reuse: str = ""
+    give: tuple[str, ...] = ()
+    name: str = ""
+
+
 BUILDERS = ("auto", "append", "docker", "podman", "buildah", "cloudbuild")
 """What builds images."""
 

@@ -14,12 +14,14 @@ from kfp_magics.backends.local.forecast import Forecast, Forecaster
 from kfp_magics.backends.local.values import typed
 from kfp_magics.errors import ArgumentError, KfpMagicsError, NotFoundError
 from kfp_magics.model import MISSING, State
+from kfp_magics.reusing import STANDING_IN
+from kfp_magics.runs.text import value_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from kfp_magics.ir import IR
-    from kfp_magics.model import Json, Pipeline, Run, Task
+    from kfp_magics.model import Json, Pipeline, Run, StandIn, Task
     from kfp_magics.options import RunOptions
     from kfp_magics.runs.store import Store
     from kfp_magics.settings import Settings
@@ -56,6 +58,7 @@ class Plan:
         steps: The steps that are known before the run.
         reused: Tasks whose results come from an earlier run.
         earlier: That run.
+        instead: Of a part of a pipeline: what stands for the steps that it leaves out, and where it comes from.
         again: Task → why it runs although its result was to be reused.
         ignored: What this backend does not do.
         seconds: How long it takes when everything goes as before; None when that is not known.
@@ -66,6 +69,7 @@ class Plan:
     steps: tuple[PlannedStep, ...]
     reused: tuple[str, ...] = ()
     earlier: str = ""
+    instead: tuple[tuple[StandIn, str], ...] = ()
     again: Mapping[str, str]
     ignored: tuple[Ignored, ...] = ()
     seconds: float | None = None
@@ -84,6 +88,11 @@ class Planner:
         self._settings = settings
         self._store = store
         self._find = find
+
+    @property
+    def backend(self) -> str:
+        """Where runs go that name no backend."""
+        return self._settings.backend
 
     def part(
         self, pipeline: Pipeline, values: Mapping[str, Json], options: RunOptions
@@ -156,7 +165,7 @@ class Planner:
                 built="@sha256:" in task.image and irs.look_up(pipeline.components, task.component) is not None,
             )
             for task in irs.static_tasks(ir, templates=True)
-            if task.kind in {"step", "importer"} and not task.id.startswith("reused-")
+            if task.kind in {"step", "importer"} and not task.id.startswith(STANDING_IN)
         )
         return Plan(
             pipeline=pipeline.name,
@@ -164,6 +173,7 @@ class Planner:
             steps=steps,
             reused=reused.tasks if reused else (),
             earlier=earlier,
+            instead=tuple((one, _origin(one, values)) for one in pipeline.stand_ins),
             again=reused.again if reused else {},
             ignored=tuple(ignored(ir, backend, executor)),
             seconds=_longest(ir, steps),
@@ -189,6 +199,12 @@ class Planner:
                 if task.state is State.SUCCEEDED and not task.cached and task.started and task.finished:
                     seen.setdefault(task.component, []).append(max(0.0, task.finished - task.started))
         return {component: statistics.median(times) for component, times in seen.items()}
+
+
+def _origin(one: StandIn, values: Mapping[str, Json]) -> str:
+    if one.name in values:
+        return f"given: {value_text(values[one.name], 60)}"
+    return f"from run {one.run}"
 
 
 def _defaults(ir: IR) -> dict[str, Json]:

@@ -23,7 +23,10 @@ if TYPE_CHECKING:
     from kfp_magics.model import Artifact, Json, Run, Task
 
 _Dumper: type[Any] = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
-_ARTIFACT = "artifact"  # the output of an importer
+ARTIFACT = "artifact"
+"""The output of an importer."""
+STANDING_IN = ("reused-", "given-")
+"""How the tasks are called that import what tasks which are left out would make."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,12 +54,16 @@ def before(ir: IR, step: str) -> set[str]:
     Raises:
         ArgumentError: There is no such step.
     """
+    return set(ir.spec["root"]["dag"]["tasks"]) - after(ir, {_task_of(ir, step)})
+
+
+def after(ir: IR, start: Collection[str]) -> set[str]:
+    """Some tasks of the pipeline, and all that come after them."""
     tasks = ir.spec["root"]["dag"]["tasks"]
-    start = _task_of(ir, step)
-    later = {start}
+    later = set(start)
     while more := {key for key, task in tasks.items() if key not in later and later & set(irs.needs(task))}:
         later |= more
-    return set(tasks) - later
+    return later
 
 
 def _task_of(ir: IR, step: str) -> str:
@@ -131,33 +138,62 @@ def with_results(ir: IR, run: Run, wanted: Collection[str], *, is_here: bool) ->
     for task in list(tasks.values()):
         _replace(task, left_out, importers)
     tasks.update(importers.tasks)
-    _drop_outputs(spec["root"], set(left_out))
-    _drop_unused(spec)
-    documents = [spec, dict(ir.platform)] if ir.platform else [spec]
-    text = yaml.dump_all(documents, Dumper=_Dumper, allow_unicode=True, sort_keys=True, width=1000)
-    return Reused(ir=text, tasks=tuple(left_out), again=again)
+    drop_outputs(spec["root"], set(left_out))
+    drop_unused(spec)
+    return Reused(ir=text_of(spec, ir.platform), tasks=tuple(left_out), again=again)
+
+
+def text_of(spec: Mapping[str, Json], platform: Mapping[str, Json]) -> str:
+    """Writes a compiled pipeline, the same bytes for the same content."""
+    documents = [dict(spec), dict(platform)] if platform else [dict(spec)]
+    text: str = yaml.dump_all(documents, Dumper=_Dumper, allow_unicode=True, sort_keys=True, width=1000)
+    return text
 
 
 def _why_not(ir: IR, key: str, earlier: Task | None, *, is_here: bool) -> str:
     """Why the result of a task cannot be used again, or nothing."""
-    if earlier is None or earlier.state is not State.SUCCEEDED:
-        return f"it {'was not there' if earlier is None else earlier.state} in the earlier run"
+    if why := _state(earlier):
+        return why
+    assert earlier is not None
     for kind, name in _consumed(ir, key):
-        if kind == "parameter":
-            if name not in earlier.outputs:
-                return f"the earlier run does not tell its output {name!r}"
-            if isinstance(earlier.outputs[name], str) and "{{$" in earlier.outputs[name]:
-                return f"its output {name!r} reads like one of KFP's placeholders"
-        else:
-            found = _made(earlier, name)
-            if len(found) != 1 or not found[0].uri:
-                return f"the earlier run does not tell where its artifact {name!r} is"
-            if found[0].uri.startswith("/") and not is_here:
-                return f"its artifact {name!r} is on this machine"
+        if why := lacking(earlier, kind, name):
+            return why
+        if kind == "artifact" and made(earlier, name)[0].uri.startswith("/") and not is_here:
+            return f"its artifact {name!r} is on this machine"
     return ""
 
 
-def _made(task: Task, name: str) -> list[Artifact]:
+def lacking(earlier: Task | None, kind: str, name: str) -> str:
+    """Why an earlier run cannot give an output, or nothing.
+
+    Args:
+        earlier: The task that made it there.
+        kind: ``parameter`` or ``artifact``.
+        name: The output.
+    """
+    if why := _state(earlier):
+        return why
+    assert earlier is not None
+    if kind == "parameter":
+        if name not in earlier.outputs:
+            return f"the earlier run does not tell its output {name!r}"
+        if isinstance(earlier.outputs[name], str) and "{{$" in earlier.outputs[name]:
+            return f"its output {name!r} reads like one of KFP's placeholders"
+    else:
+        found = made(earlier, name)
+        if len(found) != 1 or not found[0].uri:
+            return f"the earlier run does not tell where its artifact {name!r} is"
+    return ""
+
+
+def _state(earlier: Task | None) -> str:
+    if earlier is None or earlier.state is not State.SUCCEEDED:
+        return f"it {'was not there' if earlier is None else earlier.state} in the earlier run"
+    return ""
+
+
+def made(task: Task, name: str) -> list[Artifact]:
+    """The artifacts that a task wrote under a name."""
     return [one for one in task.artifacts if one.io == "output" and one.name == name]
 
 
@@ -189,16 +225,44 @@ class _Importers:
         name = f"reused-{key}-{irs.component_key(artifact.name)}"
         if name not in self.tasks:
             kind = {"schemaTitle": artifact.type, "schemaVersion": "0.0.1"}
-            executor: dict[str, Json] = {"artifactUri": {"constant": artifact.uri}, "typeSchema": kind}
-            if artifact.metadata:
-                executor["metadata"] = dict(artifact.metadata)
-            self._spec["components"][f"comp-{name}"] = {
-                "executorLabel": f"exec-{name}",
-                "outputDefinitions": {"artifacts": {_ARTIFACT: {"artifactType": kind}}},
-            }
-            self._spec["deploymentSpec"]["executors"][f"exec-{name}"] = {"importer": executor}
-            self.tasks[name] = {"componentRef": {"name": f"comp-{name}"}, "taskInfo": {"name": name}, "inputs": {}}
+            self.tasks[name] = importer(self._spec, name, kind, uri=artifact.uri, metadata=artifact.metadata)
         return name
+
+
+def importer(
+    spec: dict[str, Json],
+    name: str,
+    kind: Mapping[str, Json],
+    *,
+    uri: str = "",
+    parameter: str = "",
+    metadata: Mapping[str, Json] | None = None,
+) -> dict[str, Json]:
+    """Adds what imports an artifact to a pipeline, and gives its task, whose output is `ARTIFACT`.
+
+    Args:
+        spec: PipelineSpec that its component is put into.
+        name: Of the task.
+        kind: Type of the artifact.
+        uri: Where it is.
+        parameter: Parameter of the pipeline that says where it is, instead.
+        metadata: What is known of it.
+    """
+    place: dict[str, Json] = {"runtimeParameter": "uri"} if parameter else {"constant": uri}
+    executor: dict[str, Json] = {"artifactUri": place, "typeSchema": dict(kind)}
+    if metadata:
+        executor["metadata"] = dict(metadata)
+    component: dict[str, Json] = {
+        "executorLabel": f"exec-{name}",
+        "outputDefinitions": {"artifacts": {ARTIFACT: {"artifactType": dict(kind)}}},
+    }
+    inputs: dict[str, Json] = {}
+    if parameter:
+        component["inputDefinitions"] = {"parameters": {"uri": {"parameterType": "STRING"}}}
+        inputs = {"parameters": {"uri": {"componentInputParameter": parameter}}}
+    spec["components"][f"comp-{name}"] = component
+    spec["deploymentSpec"]["executors"][f"exec-{name}"] = {"importer": executor}
+    return {"componentRef": {"name": f"comp-{name}"}, "taskInfo": {"name": name}, "inputs": inputs}
 
 
 def _replace(task: dict[str, Json], left_out: Mapping[str, Task], importers: _Importers) -> None:
@@ -214,9 +278,9 @@ def _replace(task: dict[str, Json], left_out: Mapping[str, Task], importers: _Im
     for one in inputs.get("artifacts", {}).values():
         source = one.get("taskOutputArtifact", {})
         if source.get("producerTask") in left_out:
-            artifact = _made(left_out[source["producerTask"]], source["outputArtifactKey"])[0]
+            artifact = made(left_out[source["producerTask"]], source["outputArtifactKey"])[0]
             importer = importers.task(source["producerTask"], artifact)
-            one["taskOutputArtifact"] = {"producerTask": importer, "outputArtifactKey": _ARTIFACT}
+            one["taskOutputArtifact"] = {"producerTask": importer, "outputArtifactKey": ARTIFACT}
             waits.append(importer)
     if waits:
         task["dependentTasks"] = sorted(set(waits))
@@ -224,7 +288,7 @@ def _replace(task: dict[str, Json], left_out: Mapping[str, Task], importers: _Im
         task.pop("dependentTasks", None)
 
 
-def _drop_outputs(root: dict[str, Json], left_out: Collection[str]) -> None:
+def drop_outputs(root: dict[str, Json], left_out: Collection[str]) -> None:
     """A pipeline does not hand out what it does not make."""
     for kind in ("parameters", "artifacts"):
         outputs = root["dag"].get("outputs", {}).get(kind, {})
@@ -244,7 +308,8 @@ def _producers(value: Json) -> Iterator[str]:
             yield from _producers(one)
 
 
-def _drop_unused(spec: dict[str, Json]) -> None:
+def drop_unused(spec: dict[str, Json]) -> None:
+    """Takes out of a pipeline the components and executors that no task refers to any more."""
     waiting, used = [spec["root"]], set[str]()
     while waiting:
         for task in waiting.pop().get("dag", {}).get("tasks", {}).values():

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from kfp_magics.backends.base import Checks, KeepsPipelines, KeepsRuns, Schedule, SubmitOptions
 from kfp_magics.backends.connections import Checked, Connections, parse
 from kfp_magics.errors import ArgumentError, BackendError, NotFoundError, did_you_mean
+from kfp_magics.parts import placed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -68,6 +69,7 @@ class Servers:
 
     def upload(self, pipeline: Pipeline, *, name: str = "", version: str = "") -> str:
         """Puts a pipeline on the server, or a version of one that is there; tells in a line what came of it."""
+        placed(pipeline, {}, self._settings.backend)
         return self._keeper().upload(
             pipeline.ir, name or pipeline.name, version=version, description=pipeline.description
         )
@@ -76,6 +78,7 @@ class Servers:
         self, pipeline: Pipeline, wanted: Schedule, values: Mapping[str, Json], experiment: str = ""
     ) -> Schedule:
         """Has a pipeline run again and again."""
+        placed(pipeline, values, self._settings.backend)
         options = SubmitOptions(experiment=experiment, started_by="schedule")
         return self._keeper().schedule(wanted, pipeline.ir, values, options)
 

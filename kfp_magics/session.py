@@ -13,7 +13,7 @@ from kfp_magics.backends.known import Backends
 from kfp_magics.definitions import Definitions
 from kfp_magics.errors import ArgumentError, NotFoundError, RunFailedError
 from kfp_magics.model import Json, Pipeline, Run, State, Task
-from kfp_magics.options import BuildOptions, RunOptions
+from kfp_magics.options import BuildOptions, PartOptions, RunOptions
 from kfp_magics.runs import look
 from kfp_magics.settings import Settings
 
@@ -95,6 +95,12 @@ class Session:
             DefinitionError: The cell does not compose a pipeline.
         """
         return self.definitions.pipeline(body, name=name, entry=entry, cell_id=cell_id)
+
+    def part(self, name: str, options: PartOptions, cell_id: str = "") -> ComposedPipeline:
+        """Makes a pipeline of the last steps of another; see `Definitions.part`."""
+        return self.definitions.part(
+            name, options, lambda of, text: look.run_of(self.store, self.find, of, text), cell_id=cell_id
+        )
 
     def resolve(self, what: object) -> Pipeline:
         """Finds a pipeline by what the user names.

@@ -43,7 +43,9 @@ def prepare(planner: Planner, pipeline: Pipeline, values: Mapping[str, Json], op
     """
     from kfp_magics import ir as irs  # noqa: PLC0415  (reads YAML, which authoring does not)
     from kfp_magics.backends.local.checks import check_arguments  # noqa: PLC0415
+    from kfp_magics.parts import placed  # noqa: PLC0415
 
+    values = placed(pipeline, values, options.backend or planner.backend)
     check_arguments(irs.parse(pipeline.ir), values, SubmitOptions())
     part, reused, earlier = planner.part(pipeline, values, options)
     plan = partial(planner.plan, part, values, options, reused, earlier)

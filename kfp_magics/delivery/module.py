@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pprint
 from dataclasses import fields
 from typing import TYPE_CHECKING
 
@@ -61,6 +62,27 @@ if __name__ == "__main__":
 """
 
 
+_PART = '''\
+"""The pipeline {name}, a part of {of}, as the notebook has it; exported, so change it there.
+
+``python -m pipelines.{function} FILE.yaml`` compiles it with its steps in the images of ``steps/``.
+"""
+
+# ruff: noqa
+import sys
+
+from kfp import compiler
+from kfp_magics.compiler_parts import part_of
+
+from pipelines.{of} import {of}
+
+{function} = part_of({of}, name={name!r}, start={start!r}, taken={taken})
+
+if __name__ == "__main__":
+    compiler.Compiler().compile({function}, sys.argv[1])
+'''
+
+
 def pipeline_module(
     function: str,
     composed: ComposedPipeline,
@@ -84,6 +106,10 @@ def pipeline_module(
         DefinitionError: The cell reads something that cannot be written down.
     """
     pipeline = composed.pipeline
+    if composed.cut is not None:
+        cut = composed.cut
+        results = pprint.pformat(cut.taken, width=110)
+        return _PART.format(name=pipeline.name, of=cut.of, function=function, start=cut.start, taken=results).encode()
     body = pipeline.source.removeprefix("\n")
     known = compiler.pipeline_names()
     read = [name for name in unavailable(body) if name not in known]

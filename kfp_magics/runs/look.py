@@ -40,6 +40,19 @@ def find_run(store: Store, backends: Mapping[str, Backend], text: str) -> Run:
     return run if run.state.final else store.save(backends[run.backend].poll(run))
 
 
+def run_of(store: Store, find: Callable[[str], Run], pipeline: str, text: str) -> Run:
+    """Finds a run whose results are wanted; ``last`` is the last one of the pipeline, however it ended.
+
+    Raises:
+        NotFoundError: There is none.
+    """
+    if text != "last":
+        return find(text)
+    for run in store.list(pipeline=pipeline, kind="pipeline", limit=1):
+        return find(run.id)
+    raise NotFoundError(f"The pipeline {pipeline!r} has not run yet.", f"Run it first: %kfp_run {pipeline}")
+
+
 def find_task(run: Run, text: str) -> Task:
     """Finds a task of a run by id, name, or component; of several, the one that failed or started last.
 

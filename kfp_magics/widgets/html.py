@@ -45,9 +45,11 @@ def run_html(run: Run, tails: Mapping[str, str] | None = None) -> str:
     return _frame(head + error, run.tasks, chosen=chosen, tails=tails or {}, below=given)
 
 
-def pipeline_html(name: str, tasks: Sequence[Task]) -> str:
+def pipeline_html(name: str, tasks: Sequence[Task], notes: Sequence[str] = ()) -> str:
     """Draws a pipeline that has not run."""
-    head = f"<h4>{escape(name)}</h4><div class='q'>{len(_steps(tasks))} steps</div>"
+    steps = len(_steps(tasks))
+    head = f"<h4>{escape(name)}</h4><div class='q'>{steps} step{'s' if steps != 1 else ''}</div>"
+    head += "".join(f"<div class='q'>{escape(note)}</div>" for note in notes)
     return _frame(head, tasks, chosen="", tails={}, below="", plain=True)
 
 

@@ -34,6 +34,9 @@ class PlanCard(Text):
             lines += [
                 f"  {line}" for line in text.table(rows, ("", "STEP", "WHY", "IMAGE", "MACHINE", "TOOK")).splitlines()
             ]
+        if plan.instead:
+            named = [(one.name, where, f"instead of {one.step}") for one, where in plan.instead]
+            lines += [f"  {line}" for line in text.table(named, ("TAKES", "FROM", "")).splitlines()]
         if plan.reused:
             lines.append(f"  from run {plan.earlier}: {', '.join(plan.reused)}")
         lines += [f"  {task} runs again: {why}" for task, why in plan.again.items()]

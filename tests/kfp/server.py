@@ -408,7 +408,8 @@ class KfpServer:
     def uploaded(body, http):
         head = f"Content-Type: {http.headers['Content-Type']}\r\n\r\n".encode()
         message = email.message_from_bytes(head + body, policy=email.policy.HTTP)
-        return yaml.safe_load(next(iter(message.iter_parts())).get_payload(decode=True))
+        spec, *platform = yaml.safe_load_all(next(iter(message.iter_parts())).get_payload(decode=True))
+        return {"pipeline_spec": spec, "platform_spec": platform[0]} if platform else spec
 
     def upload(self, asked, body, http, **_):
         if any(one["display_name"] == asked["name"] for one in self.pipelines.values()):

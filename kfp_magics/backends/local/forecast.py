@@ -106,7 +106,7 @@ class Forecaster:
     ) -> Result | None:
         executor = self._ir.executor(component)
         if "importer" in executor:
-            return _imported(executor["importer"], component)
+            return _imported(executor["importer"], component, inputs)
         container = executor.get("container")
         if container is None:
             return None
@@ -131,9 +131,10 @@ class Forecaster:
             self._note(f"{task_id}/{name}", self._ir.component(spec), forecast)
 
 
-def _imported(importer: Mapping[str, Json], component: Mapping[str, Json]) -> Result | None:
-    uri = importer["artifactUri"].get("constant")
-    if uri is None:
+def _imported(importer: Mapping[str, Json], component: Mapping[str, Json], inputs: Values) -> Result | None:
+    place = importer["artifactUri"]
+    uri = place["constant"] if "constant" in place else inputs.parameters.get(place.get("runtimeParameter", ""))
+    if uri is None or "{{$" in str(importer.get("metadata", "")):
         return None
     (name, _), *_ = component["outputDefinitions"]["artifacts"].items()
     artifact = {"uri": str(uri).removeprefix("file://"), "metadata": importer.get("metadata", {})}
