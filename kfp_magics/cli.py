@@ -79,7 +79,7 @@ def _spoken(message: str, words: argparse.Namespace) -> str:
     source = getattr(words, "source", "")
     again = rf"kfp-magics run {source} --pipeline \1" if source.endswith(".ipynb") else f"kfp-magics run {source}"
     message = re.sub(r"%kfp_run (\S+)", again, message) if source else message
-    return re.sub(r"(?<!%)%kfp_(build|run|runs|logs|cancel|retry|compile|export)\b", r"kfp-magics \1", message)
+    return re.sub(r"(?<!%)%kfp_(build|run|runs|logs|cancel|retry|compile|export|cd)\b", r"kfp-magics \1", message)
 
 
 def _parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
@@ -119,7 +119,7 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParse
     compiling.set_defaults(command=_compile)
 
     _add_building(commands)
-    cli_delivery.add(commands, lambda source: author(_existing_file(source)))
+    cli_delivery.add(commands, lambda source: author(_existing_file(source)), _open)
     _add_looking(commands)
     _add_serving(commands)
     for name, what in (("cancel", "end a run; exit handlers still run"), ("retry", "resume a failed run")):

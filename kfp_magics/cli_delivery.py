@@ -1,4 +1,4 @@
-"""The command line's verbs of delivery: ``export`` and ``ci``."""
+"""The command line's verbs of delivery: ``export``, ``ci`` and ``cd``."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kfp_magics.errors import DeliveryError
-from kfp_magics.options import BUILDERS, PLATFORMS, BuildOptions
+from kfp_magics.options import BUILDERS, PLATFORMS, BuildOptions, RunOptions
 
 if TYPE_CHECKING:
     import argparse
@@ -16,14 +16,17 @@ if TYPE_CHECKING:
 
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001  (argparse has no public name for it)
     Author = Callable[[str], Session]
+    Open = Callable[[str, str], tuple[Session, str]]
 
 
-def add(commands: Commands, author: Author) -> None:
+def add(commands: Commands, author: Author, open_source: Open) -> None:
     """Adds the verbs.
 
     Args:
         commands: Where.
         author: Gives the session of a notebook, by its path.
+        open_source: Gives the session that knows a pipeline, by the file that has it and its name there, and what to
+            call it.
     """
     export = commands.add_parser("export", help="write a notebook as a repository of steps and pipelines")
     export.add_argument("source", help="notebook (.ipynb)")
@@ -35,6 +38,7 @@ def add(commands: Commands, author: Author) -> None:
     export.set_defaults(command=lambda words: _export(words, author))
 
     _add_ci(commands, author)
+    _add_cd(commands, open_source)
 
 
 def _add_ci(commands: Commands, author: Author) -> None:
@@ -81,6 +85,99 @@ def _add_triggers(verbs: Commands) -> None:
             other.add_argument("names", nargs="+", metavar="NAME", help="triggers, or steps")
         if name == "fire":
             other.add_argument("--branch", default="main", help="of which branch")
+
+
+def _add_cd(commands: Commands, open_source: Open) -> None:
+    verbs = commands.add_parser("cd", help="start a run for each new file").add_subparsers(
+        required=True, metavar="VERB", dest="cd_verb"
+    )
+    watch = verbs.add_parser("watch", help="watch a folder of this machine; go on where watching stopped")
+    watch.add_argument("folder", nargs="?", default="", metavar="DIR", help="folder, or a pattern of files in one")
+    watch.add_argument("values", nargs="*", metavar="key=value", help="arguments of the pipeline: 'data=$uri' epochs=3")
+    watch.add_argument("--run", default="", metavar="SOURCE", help="notebook (.ipynb), Python file or pipeline (.yaml)")
+    watch.add_argument("--pipeline", default="", help="which pipeline of it; needed when it has several")
+    watch.add_argument("--function", default="", metavar="FILE", help="Python file; its last function takes the event")
+    watch.add_argument("--name", default="", help="name of the watch; made of the folder and the pipeline")
+    watch.add_argument("--gather", type=float, default=0.0, metavar="S", help="one run for all that comes in S seconds")
+    watch.add_argument("--ignore", action="append", default=[], metavar="PATTERN", help="files that start nothing")
+    watch.add_argument("--existing", action="store_true", help="files that lie there already start runs as well")
+    watch.add_argument("--backend", default="", help="where runs go; the setting 'backend' when left out")
+    watch.add_argument("--experiment", default="", help="KFP experiment of the runs")
+    watch.add_argument("--no-cache", action="store_true", help="run every task again")
+    watch.add_argument("--executor", default="", choices=["process", "container"], help="what carries out tasks here")
+    watch.set_defaults(command=lambda words: _watch(words, open_source))
+    verbs.add_parser("list", help="what is watched, and what came of it").set_defaults(command=_new_data)
+    for name, what in (("logs", "what a watcher did"), ("delete", "end a watcher; its runs stay")):
+        other = verbs.add_parser(name, help=what)
+        other.add_argument("name", help="name of the watch")
+        other.set_defaults(command=_new_data)
+
+
+def _watch(words: argparse.Namespace, open_source: Open) -> int:
+    from kfp_magics.delivery.newdata.making import Wanted  # noqa: PLC0415  (only for new data)
+    from kfp_magics.delivery.newdata.verbs import NewData  # noqa: PLC0415
+    from kfp_magics.session import Session  # noqa: PLC0415
+
+    if not words.run:
+        if words.values:
+            raise DeliveryError("It is not said what a new file starts.", "Name it: --run NOTEBOOK.ipynb")
+        session = Session()
+        lines = NewData(session.settings, session.store).go_on(words.folder)
+    else:
+        session, what = open_source(words.run, words.pipeline)
+        options = RunOptions(
+            backend=words.backend,
+            experiment=words.experiment,
+            cache=not words.no_cache,
+            executor=words.executor,
+            started_by="cli",
+        )
+        wanted = Wanted(
+            values=words.values,
+            name=words.name,
+            function=_text_of(words.function),
+            ignore=words.ignore,
+            gather=words.gather,
+        )
+        lines = NewData(session.settings, session.store).watch(
+            words.folder,
+            session.ready(what, lambda _: None, options),
+            wanted,
+            options,
+            notebook=session.notebook,
+            existing=words.existing,
+        )
+    for line in lines:
+        print(_spoken(line))
+    return 0
+
+
+def _spoken(line: str) -> str:
+    """Says what to type as it is typed in a shell."""
+    return line.replace("%kfp_cd", "kfp-magics cd").replace("PIPELINE key=$uri", "NOTEBOOK.ipynb 'key=$uri'")
+
+
+def _text_of(file: str) -> str:
+    if not file:
+        return ""
+    try:
+        return Path(file).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DeliveryError(f"The file {file!r} cannot be read: {error}.", "Give a Python file.") from error
+
+
+def _new_data(words: argparse.Namespace) -> int:
+    from kfp_magics.delivery.newdata.verbs import NewData  # noqa: PLC0415  (only for new data)
+    from kfp_magics.session import Session  # noqa: PLC0415
+
+    session = Session()
+    data = NewData(session.settings, session.store)
+    if words.cd_verb == "list":
+        for line in data.list():
+            print(_spoken(line))
+    else:
+        print(data.log(words.name).rstrip("\n") if words.cd_verb == "logs" else data.delete(words.name))
+    return 0
 
 
 def _create(words: argparse.Namespace) -> int:

@@ -307,6 +307,10 @@ class Task:
         return cls(**known)
 
 
+TRIGGER = "trigger: "
+"""How `Run.started_by` begins when new data started a run; the data's URI follows."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Run:
     """One run of a pipeline, or one build of images.

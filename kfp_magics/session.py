@@ -248,9 +248,9 @@ class Session:
         backend = self.backend(ready.options.backend)
         return starting.submit(backend, ready.pipeline, ready.values, ready.options, notebook=self.notebook)
 
-    def ready(self, what: object, on_build: OnBuild = _unseen) -> Pipeline:
+    def ready(self, what: object, on_build: OnBuild = _unseen, options: RunOptions | None = None) -> Pipeline:
         """A pipeline as it would run where runs go now: in its images, built first where they are missing."""
-        return self.images.for_run(self.resolve(what), RunOptions(), on_build, notebook=self.notebook)
+        return self.images.for_run(self.resolve(what), options or RunOptions(), on_build, notebook=self.notebook)
 
     def values(self, given: Iterable[str] | Mapping[str, Json], pipeline: Pipeline) -> dict[str, Json]:
         """Types the arguments of a pipeline: ``key=value`` words, or values by name."""

@@ -45,6 +45,8 @@ class SubmitOptions:
         input_artifacts: Pipeline input artifact → path on this machine (a single step tried on live objects).
         executor: What carries out the tasks on this machine: ``process`` or ``container``; the setting when empty.
         target: Name of the connection, for backends that are elsewhere; the one used last when empty.
+        key: What makes it one run however often it is asked for, one time after the other, also by a process that does
+            not know what became of the last time: letters, digits and dashes; any other run when empty.
     """
 
     name: str = ""
@@ -57,6 +59,7 @@ class SubmitOptions:
     input_artifacts: Mapping[str, Path] = field(default_factory=dict)
     executor: str = ""
     target: str = ""
+    key: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -13,6 +13,7 @@ def register(shell: InteractiveShell) -> None:
     from kfp_magics.magics.act import ActMagics  # noqa: PLC0415  (IPython only when a shell asks)
     from kfp_magics.magics.author import AuthorMagics  # noqa: PLC0415
     from kfp_magics.magics.build import BuildMagics  # noqa: PLC0415
+    from kfp_magics.magics.cd import NewDataMagics  # noqa: PLC0415
     from kfp_magics.magics.complete import offer  # noqa: PLC0415
     from kfp_magics.magics.deliver import DeliverMagics  # noqa: PLC0415
     from kfp_magics.magics.look import LookMagics  # noqa: PLC0415
@@ -21,7 +22,8 @@ def register(shell: InteractiveShell) -> None:
     from kfp_magics.magics.shell import current_session  # noqa: PLC0415
 
     session = current_session(shell)
-    for family in (AuthorMagics, BuildMagics, RunMagics, LookMagics, ActMagics, ServerMagics, DeliverMagics):
+    families = (AuthorMagics, BuildMagics, RunMagics, LookMagics, ActMagics, ServerMagics, DeliverMagics)
+    for family in (*families, NewDataMagics):
         made = family(shell, session)
         shell.register_magics(made)
         offer(shell, session, {name: magic for kind in made.magics.values() for name, magic in kind.items()})

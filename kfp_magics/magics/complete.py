@@ -49,28 +49,33 @@ class _Completer:
         words = event.text_until_cursor.split()[1:]
         if event.symbol.startswith("-"):
             return [option for action in self._parser._actions for option in action.option_strings]  # noqa: SLF001  (no public list)
-        before = [word for word in words if not word.startswith("-")]
-        if before and not event.text_until_cursor[-1:].isspace():
-            before.pop()  # the word that is being typed
+        if words and not event.text_until_cursor[-1:].isspace():
+            words.pop()  # the word that is being typed
+        if words[-1:] == ["--run"]:
+            return self._pipelines()
         with suppress(KfpMagicsError):
-            return self._offers(before)
+            return self._offers(words)
         return []
 
-    def _offers(self, before: list[str]) -> list[str]:
-        positional = [action.dest for action in self._parser._actions if not action.option_strings]  # noqa: SLF001
-        here = positional[min(len(before), len(positional) - 1)] if positional else ""
-        defined = self._session.definitions
-        if here in _RUNS:
+    def _offers(self, words: list[str]) -> list[str]:
+        before = [word for word in words if not word.startswith("-")]
+        actions = [action for action in self._parser._actions if not action.option_strings]  # noqa: SLF001
+        action = actions[min(len(before), len(actions) - 1)] if actions else None
+        if action is None or action.choices:
+            return list(action.choices or ()) if action else []
+        if action.dest in _RUNS:
             return ["last", *(run.id for run in self._session.store.list(limit=20))]
-        if here in _STEPS and "run" in positional:
+        if action.dest in _STEPS and any(one.dest == "run" for one in actions):
             return [task.id for task in self._session.store.find(before[0]).tasks if task.has_log]
-        if here in _STEPS:
-            return sorted(defined.steps)
-        if here in _PIPELINES:
-            return sorted({*defined.pipelines, *defined.steps})
-        if here == "values" and before:
-            return [f"{name}=" for name in self._inputs(before[0])]
-        return []
+        if action.dest in _STEPS:
+            return sorted(self._session.definitions.steps)
+        if action.dest in _PIPELINES:
+            return self._pipelines()
+        named = words[words.index("--run") + 1 :][:1] if "--run" in words else before[:1]
+        return [f"{name}=" for what in named for name in self._inputs(what)] if action.dest == "values" else []
+
+    def _pipelines(self) -> list[str]:
+        return sorted({*self._session.definitions.pipelines, *self._session.definitions.steps})
 
     def _inputs(self, name: str) -> list[str]:
         defined = self._session.definitions

@@ -66,6 +66,7 @@ def clone(settings: Settings, backends: Mapping[str, Backend], run: Run, again: 
         cache=again.cache,
         executor=again.executor or request.options.executor,
         started_by=again.started_by,
+        key="",
     )
     values = {**request.arguments, **again.arguments}
     return backends[again.backend or run.backend].submit(request.ir, values, options)

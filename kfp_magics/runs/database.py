@@ -129,7 +129,25 @@ def _fourth(connection: sqlite3.Connection) -> None:
         connection.execute(statement)
 
 
-_MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_first, _second, _third, _fourth)
+def _fifth(connection: sqlite3.Connection) -> None:
+    """Folders that are watched for new data, and what became of each file: a row for each version of one.
+
+    ``run_key`` is decided before the run is started, so that it is found again whatever happens in between.
+    """
+    for statement in (
+        """CREATE TABLE watches (
+            name TEXT PRIMARY KEY, folder TEXT NOT NULL, created REAL NOT NULL, changed INTEGER NOT NULL,
+            body TEXT NOT NULL) WITHOUT ROWID""",
+        """CREATE TABLE deliveries (
+            number INTEGER PRIMARY KEY AUTOINCREMENT, watch TEXT NOT NULL, key TEXT NOT NULL, seen REAL NOT NULL,
+            state TEXT NOT NULL, run_key TEXT NOT NULL DEFAULT '', run_id TEXT NOT NULL DEFAULT '',
+            error TEXT NOT NULL DEFAULT '', body TEXT NOT NULL, UNIQUE (watch, key))""",
+        "CREATE INDEX deliveries_by_state ON deliveries (watch, state, number)",
+    ):
+        connection.execute(statement)
+
+
+_MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_first, _second, _third, _fourth, _fifth)
 
 SAVE_RUN = """INSERT INTO runs (id, attempt, state, final, name, kind, pipeline, experiment, notebook, backend,
         started_by, words, revision, summary, body)

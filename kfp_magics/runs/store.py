@@ -103,6 +103,12 @@ class Store:
         with self.reading() as connection:
             return self._load(connection, run_id)
 
+    def known(self, run_id: str) -> Run | None:
+        """Reads a run with its tasks if there is one."""
+        with self.reading() as connection:
+            there = connection.execute("SELECT 1 FROM runs WHERE id = ?", (run_id,)).fetchone()
+            return self._load(connection, run_id) if there else None
+
     def run_of_task(self, run_id: str, task_id: str) -> tuple[Run, Task]:
         """Reads one task, and its run without the others: cheap however many there are.
 

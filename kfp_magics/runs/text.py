@@ -7,7 +7,7 @@ import time
 import unicodedata
 from typing import TYPE_CHECKING
 
-from kfp_magics.model import State
+from kfp_magics.model import TRIGGER, State
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -107,6 +107,8 @@ def run_tree(run: Run) -> str:
     """Shows a run with its tasks, groups before their members."""
     head = f"{MARKS[run.state]} {run.name}  {run.state}  {lasted(run)}".rstrip() + f"  ({run.id})"
     lines = [head]
+    if run.started_by.startswith(TRIGGER):
+        lines.append(f"    started by {run.started_by.removeprefix(TRIGGER)}")
     if run.stale:
         lines.append(f"    stale since {when(run.stale)}: {run.stale_reason}")
     if run.error:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
-from kfp_magics.model import State
+from kfp_magics.model import TRIGGER, State
 from kfp_magics.runs.text import MARKS, lasted, value_text, when
 from kfp_magics.widgets.layout import Box, arrange
 
@@ -37,12 +37,16 @@ def run_html(run: Run, tails: Mapping[str, str] | None = None) -> str:
     head = (
         f"<h4><span class='t-{run.state}'>{MARKS[run.state]}</span> {escape(run.name)}</h4>"
         f"<div class='q'>{run.state}{', ' + lasted(run) if run.started else ''} · {len(_steps(run.tasks))} {things} · "
-        f"{escape(run.id)}{' · ' + when(run.created) if run.created else ''}</div>"
+        f"{escape(run.id)}{' · ' + when(run.created) if run.created else ''}{escape(_trigger(run))}</div>"
     )
     error = _error(run.error) if run.error else ""
     given = _table("Parameters", run.parameters) + _table("Outputs", run.outputs)
     chosen = next((task.id for task in run.tasks if task.state is State.FAILED and task.has_log), "")
     return _frame(head + error, run.tasks, chosen=chosen, tails=tails or {}, below=given)
+
+
+def _trigger(run: Run) -> str:
+    return f" · started by {run.started_by.removeprefix(TRIGGER)}" if run.started_by.startswith(TRIGGER) else ""
 
 
 def pipeline_html(name: str, tasks: Sequence[Task], notes: Sequence[str] = ()) -> str:

@@ -102,8 +102,11 @@ class KfpBackend:
         service = self.service(options.target)
         now = time.time()
         name = options.name or f"{irs.name(pipeline)} {time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(now))}"
-        body = forms.body_of(pipeline, arguments, options, service.connection, name=name, mark=submission.mark())
-        raw = submission.start_once(service, body, options.experiment, self._settings.server_patience)
+        mark, again = submission.mark(options.key), bool(options.key)
+        body = forms.body_of(pipeline, arguments, options, service.connection, name=name, mark=mark)
+        raw = submission.start_once(service, body, options.experiment, self._settings.server_patience, again=again)
+        if again and (begun := self._store.known(str(raw["run_id"]))):
+            return begun
         known = Run(
             id=str(raw["run_id"]),
             name=name,

@@ -16,12 +16,14 @@ if TYPE_CHECKING:
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 5.0  # seconds in which a request without an answer may still take effect
 
 
-def mark() -> str:
-    """A description that no other run has."""
-    return f"{MARK} ({secrets.token_hex(8)})"
+def mark(key: str = "") -> str:
+    """A description that no other run has, or only one that was asked for with the same key."""
+    return f"{MARK} ({key or secrets.token_hex(8)})"
 
 
-def start_once(service: Service, body: dict[str, Json], experiment: str, patience: float) -> dict[str, Json]:
+def start_once(
+    service: Service, body: dict[str, Json], experiment: str, patience: float, *, again: bool = False
+) -> dict[str, Json]:
     """Starts a run exactly once.
 
     When the answer gets lost, the run's description, which no other run has, tells whether it was started.
@@ -31,6 +33,7 @@ def start_once(service: Service, body: dict[str, Json], experiment: str, patienc
         body: What to run, but for the experiment.
         experiment: The name of the experiment, which is made when there is none.
         patience: Seconds for which it is tried.
+        again: Whether it may have been started already, by a process that did not come to say so.
 
     Returns:
         The server's run.
@@ -39,7 +42,7 @@ def start_once(service: Service, body: dict[str, Json], experiment: str, patienc
         UnavailableError: The server could not be brought to answer; no run was seen to start.
     """
     end = time.monotonic() + patience
-    pause, lost = _FIRST_PAUSE, False
+    pause, lost = _FIRST_PAUSE, again
     while True:
         try:
             experiment_id = service.experiment(experiment)

@@ -7,8 +7,6 @@ import os
 import secrets
 import shutil
 import signal
-import subprocess
-import sys
 import tarfile
 import tempfile
 import time
@@ -18,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from kfp_magics import ir as irs
-from kfp_magics.backends.local import checks, lock
+from kfp_magics.backends.local import checks, detached, lock
 from kfp_magics.backends.local import request as requests
 from kfp_magics.backends.local.executors import clean_up, executor_for
 from kfp_magics.backends.local.journal import ended
@@ -35,7 +33,7 @@ if TYPE_CHECKING:
     from kfp_magics.runs.store import Store
     from kfp_magics.settings import Settings
 
-_DAEMON = Path(__file__).with_name("daemon.py")
+_SUPERVISOR = "kfp_magics.backends.local.supervisor"
 _HANDOVER = 10.0  # seconds that a supervisor may still need after the end of its run is written
 _PIECE = 1 << 16  # bytes of a log that are read at once
 
@@ -58,7 +56,9 @@ class LocalBackend:
         """Starts a run and returns at once; see `Backend.submit`."""
         pipeline = irs.parse(ir)
         values = checks.check_arguments(pipeline, arguments, options)
-        folder = requests.folder_of(self._settings, _new_id())
+        folder = requests.folder_of(self._settings, options.key or _new_id())
+        if options.key and (begun := self._begun(folder)):
+            return begun
         options = replace(options, executor=options.executor or self._settings.executor)
         executor = executor_for(options.executor, self._settings, folder)
         checks.check_steps(pipeline, executor, self._settings.home_path / "secrets")
@@ -83,10 +83,25 @@ class LocalBackend:
             options=options,
             settings=requests.engine_settings(self._settings),
         )
+        if options.key:
+            requests.clear(folder)
         requests.write(folder, request)
         stored = self._store.save(run)
         self._start(folder, self._take_lock(folder))
         return stored
+
+    def _begun(self, folder: Path) -> Run | None:
+        """The run that an earlier submission began; one whose supervisor never came is given one."""
+        stored = self._store.known(folder.name)
+        if stored is None:
+            return None
+        if stored.started is not None or not folder.is_dir() or lock.holder(folder) is not None:
+            return stored
+        if stored.state is State.FAILED:  # so it looked to somebody meanwhile
+            return self.retry(stored)
+        if not stored.state.final:
+            self._start(folder, self._take_lock(folder))
+        return self._store.get(folder.name)
 
     @staticmethod
     def _take_lock(folder: Path) -> int:
@@ -97,26 +112,9 @@ class LocalBackend:
             time.sleep(0.02)
         return held
 
-    def _start(self, folder: Path, held: int) -> None:
-        command = [sys.executable, "-P", str(_DAEMON), str(folder), str(held)]
-        try:
-            with (folder / "supervisor.log").open("ab") as log:
-                done = subprocess.run(
-                    command,
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=log,
-                    cwd=folder,
-                    env=os.environ | {"_KFP_RUNTIME": "true", "PYTHONUNBUFFERED": "1"},
-                    pass_fds=(held,),
-                    check=False,
-                )
-        finally:
-            os.close(held)
-        if done.returncode:
-            raise BackendError(
-                f"The engine did not start: exit code {done.returncode}.", f"Its log is {folder / 'supervisor.log'}"
-            )
+    @staticmethod
+    def _start(folder: Path, held: int) -> None:
+        detached.start(folder, held, _SUPERVISOR, folder / "supervisor.log")
 
     def poll(self, run: Run) -> Run:
         """Looks where a run stands; a supervisor that is gone shows as a failure."""

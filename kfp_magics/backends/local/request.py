@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -66,6 +67,13 @@ def asked_to_end(folder: Path) -> bool:
 def engine_settings(settings: Settings) -> dict[str, Json]:
     """The settings that a supervisor needs, to be written down with the run."""
     return {name: getattr(settings, name) for name in _SETTINGS} | {"home": str(settings.home_path)}
+
+
+def clear(folder: Path) -> None:
+    """Removes what a submission that ended too early left of the folder of a run."""
+    for leftover in (folder.with_name(f".{folder.name}"), folder):
+        if leftover.exists():
+            shutil.rmtree(leftover)
 
 
 def write(folder: Path, request: Request) -> None:

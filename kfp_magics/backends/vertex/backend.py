@@ -107,7 +107,9 @@ class VertexBackend:
         limits.check(pipeline)
         now = time.time()
         name = options.name or f"{irs.name(pipeline)} {time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(now))}"
-        run_id = forms.new_id(irs.name(pipeline))
+        run_id = forms.new_id(irs.name(pipeline), options.key)
+        if options.key and (begun := self._store.known(run_id)):
+            return begun
         made = service.create(forms.job_of(pipeline, arguments, options, connection, name=name), run_id)
         known = Run(
             id=run_id,

@@ -32,11 +32,12 @@ _LONGEST_LABEL = 63
 _LONGEST_NAME = 128
 
 
-def new_id(pipeline: str) -> str:
-    """An id for a run: it tells the pipeline and the time, and no other run has it."""
+def new_id(pipeline: str, key: str = "") -> str:
+    """An id for a run: it tells the pipeline and the time, and no other run has it; or the pipeline and a key."""
     word = re.sub(r"[^a-z0-9]+", "-", pipeline.lower()).strip("-")
     word = word if word[:1].isalpha() else f"run-{word}"
-    return f"{word[:90].rstrip('-')}-{time.strftime('%Y%m%d%H%M%S', time.gmtime())}-{secrets.token_hex(4)}"
+    key = key or f"{time.strftime('%Y%m%d%H%M%S', time.gmtime())}-{secrets.token_hex(4)}"
+    return f"{word[:80].rstrip('-')}-{key}"
 
 
 def label(text: str) -> str:

@@ -1,0 +1,218 @@
+"""A folder that is watched, as a person does it: in a notebook, in a shell, with a watcher that dies."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import nbformat
+import pytest
+from IPython.core.interactiveshell import InteractiveShell
+from IPython.utils.capture import capture_output
+
+from kfp_magics.delivery.newdata.ledger import Ledger
+from kfp_magics.delivery.newdata.verbs import NewData
+from kfp_magics.delivery.newdata.watchers import Watchers
+from kfp_magics.errors import ArgumentError, DefinitionError, DeliveryError, NamesError, NotFoundError
+from kfp_magics.model import Run
+from kfp_magics.runs.store import Store
+from kfp_magics.settings import Settings
+from tests.test_cli import kfp_magics
+
+PATIENCE = 60.0
+STEP = "%%kfp_component note --lang bash --in data:str --in epochs:int\necho $data"
+PIPELINE = "%%kfp_pipeline\ndef train(data: str, epochs: int = 1):\n    note(data=data, epochs=epochs)"
+
+
+class Place:
+    """A folder to drop files in, and what came of them."""
+
+    def __init__(self, settings: Settings, store: Store, folder: Path) -> None:
+        self.settings, self.store, self.folder = settings, store, folder
+        self.watchers = Watchers(settings)
+
+    def drop(self, name: str, text: str = "1,2\n") -> Path:
+        """Puts a finished file into the folder, as a careful program does."""
+        path = self.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft = path.with_name(f".{path.name}")
+        draft.write_text(text)
+        draft.rename(path)
+        return path
+
+    def runs(self, count: int) -> list[Run]:
+        """The runs, the first one first, as soon as there are so many; and no more come."""
+        self.until(lambda: len(self.store.list()) >= count)
+        found = self.store.list()[::-1]
+        assert len(found) == count, [run.name for run in found]
+        return found
+
+    def until(self, reached: Callable[[], object]) -> None:
+        end = time.monotonic() + PATIENCE
+        while not reached():
+            assert time.monotonic() < end, self.log()
+            time.sleep(0.05)
+
+    def log(self) -> str:
+        return "".join(self.watchers.log_file(one.rule.name).read_text() for one in Ledger(self.store).watches())
+
+    def kill(self, name: str = "incoming-train") -> None:
+        """Ends a watcher without a warning."""
+        self.until(lambda: (self.watchers.holder(name) or (0, ""))[0])
+        holder = self.watchers.holder(name)
+        assert holder is not None
+        os.kill(holder[0], signal.SIGKILL)
+        self.until(lambda: self.watchers.holder(name) is None)
+
+
+@pytest.fixture
+def place(settings: Settings, store: Store, tmp_path: Path) -> Iterator[Place]:
+    folder = tmp_path / "incoming"
+    folder.mkdir()
+    made = Place(settings, store, folder)
+    yield made
+    data = NewData(settings, store)
+    for watch in Ledger(store).watches():
+        data.delete(watch.rule.name)
+
+
+@pytest.fixture
+def cell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], str]]:
+    monkeypatch.chdir(tmp_path)
+    InteractiveShell.clear_instance()
+    shell = InteractiveShell.instance()
+    shell.run_line_magic("load_ext", "kfp_magics")
+
+    def run(text: str) -> str:
+        with capture_output() as captured:
+            done = shell.run_cell(text)
+        error = done.error_before_exec or done.error_in_exec
+        if error is not None:
+            raise error
+        return captured.stdout + (repr(done.result) if done.result is not None else "")
+
+    run(STEP)
+    run(PIPELINE)
+    yield run
+    InteractiveShell.clear_instance()
+
+
+def test_a_new_file_starts_a_run_and_a_killed_watcher_goes_on_where_it_stopped(
+    cell: Callable[[str], str], place: Place
+) -> None:
+    place.drop("old.csv")
+    said = cell("%kfp_cd watch incoming --run train data=$uri epochs=3")
+    assert "lie there already: 1; they start none, unless you say --existing" in said
+    first = place.drop("monday.csv")
+    [run] = place.runs(1)
+    assert run.parameters == {"data": str(first), "epochs": 3}
+    assert (run.name, run.started_by) == ("train monday.csv", f"trigger: {first}")
+    assert "train monday.csv" in cell("%kfp_runs")
+    assert f"started by {first}" in cell("%kfp_runs last")
+    assert "watching" in cell("%kfp_cd list")
+    place.kill()
+    assert "stopped" in cell("%kfp_cd list")
+    place.drop("tuesday.csv")
+    place.drop("deep/down/wednesday.csv")
+    cell("%kfp_cd watch incoming")
+    place.drop("thursday.csv")
+    names = [run.name for run in place.runs(4)]
+    assert names == ["train monday.csv", "train tuesday.csv", "train wednesday.csv", "train thursday.csv"]
+    place.until(lambda: "4 started" in cell("%kfp_cd list"))
+    assert "thursday.csv is new" in cell("%kfp_cd logs incoming-train")
+    assert "not watched any more" in cell("%kfp_cd delete incoming-train")
+    assert "Nothing is watched" in cell("%kfp_cd list")
+    place.drop("friday.csv")
+    time.sleep(0.5)
+    place.runs(4)
+
+
+def test_what_a_new_file_has_reaches_the_run_whatever_the_notebook_calls_so(
+    cell: Callable[[str], str], place: Place
+) -> None:
+    cell("uri, epochs, where = 'wrong', 7, 'incoming'")
+    cell("%kfp_cd watch $where --run train data=$uri$$x epochs=$epochs")
+    path = place.drop("a b$uri.csv")
+    [run] = place.runs(1)
+    assert run.parameters == {"data": f"{path}$x", "epochs": 7}
+
+
+def test_a_cell_decides_what_a_run_is_given(cell: Callable[[str], str], place: Place) -> None:
+    cell(
+        "%%kfp_cd watch incoming --run train epochs=2\nimport os\n\ndef choose(event):\n"
+        "    if event.name.startswith('no'):\n        return None\n"
+        "    return {'data': os.path.basename(event.uri), 'epochs': 1 // (event.size - 1)}\n"
+    )
+    place.drop("no.csv")
+    place.drop("bad.csv", "1")
+    place.drop("yes.csv", "12")
+    [run] = place.runs(1)
+    assert run.parameters == {"data": "yes.csv", "epochs": 1}
+    place.until(lambda: "1 started, 1 declined, 1 failed" in cell("%kfp_cd list"))
+    assert "bad.csv starts no run: the function failed (line 6): ZeroDivisionError" in place.log()
+    # What failed is tried again when the rule has been mended.
+    cell("%%kfp_cd watch incoming --run train\ndef choose(event):\n    return {'data': event.uri}")
+    assert [run.name for run in place.runs(2)] == ["train yes.csv", "train bad.csv"]
+
+
+@pytest.mark.parametrize(
+    ("line", "error", "says"),
+    [
+        ("watch", NotFoundError, "Nothing is watched yet"),
+        ("watch incoming", NotFoundError, "'incoming' is not watched yet"),
+        ("watch incoming data=$uri", DeliveryError, "not said what a new file starts"),
+        ("watch --run train", DeliveryError, "not said which folder to watch"),
+        ("watch nowhere --run train data=$uri", DeliveryError, "There is no folder"),
+        ("watch incoming --run trian data=$uri", NotFoundError, "Did you mean 'train'"),
+        ("watch incoming --run train", ArgumentError, "also needs data"),
+        ("watch incoming --run train data=$url", DeliveryError, "a new file has no \\$url"),
+        ("watch incoming --run train date=$uri", ArgumentError, "Did you mean 'data'"),
+        ("watch incoming --run train data=$uri epochs=many", ArgumentError, "wants int"),
+        ("watch incoming --run train data=$uri epochs=$name", DeliveryError, "which is no JSON"),
+        ("watch incoming --run train data=$uri --name 'Not Good'", DeliveryError, "cannot be called"),
+        ("watch incoming --run train data=$uri --gather -3", DeliveryError, "cannot be gathered"),
+        ("wach incoming", DefinitionError, "invalid choice"),
+        ("logs", DeliveryError, "not said which watch"),
+        ("logs nothing", NotFoundError, "Nothing is watched under the name"),
+        ("delete nothing", NotFoundError, "Nothing is watched under the name"),
+    ],
+)
+def test_mistakes_are_told_and_nothing_is_watched(
+    cell: Callable[[str], str], place: Place, line: str, error: type[Exception], says: str
+) -> None:
+    with pytest.raises(error, match=says):
+        cell(f"%kfp_cd {line}")
+    assert Ledger(place.store).watches() == []
+
+
+def test_a_function_that_needs_the_notebook_is_refused(cell: Callable[[str], str], place: Place) -> None:
+    cell("import os")
+    with pytest.raises(NamesError, match="'os' \\(line 2\\)"):
+        cell("%%kfp_cd watch incoming --run train\ndef f(event):\n    return {'data': os.path.basename(event.uri)}")
+    assert Ledger(place.store).watches() == []
+
+
+def test_the_shell_has_the_same_verbs(place: Place, tmp_path: Path) -> None:
+    notebook = tmp_path / "n.ipynb"
+    cells = [nbformat.v4.new_code_cell(one) for one in (STEP, PIPELINE)]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), notebook)
+    function = tmp_path / "choose.py"
+    function.write_text("def choose(event):\n    return {'epochs': event.size}\n")
+    watch = ("cd", "watch", place.folder, "--run", notebook, "data=$uri", "--function", function, "--name", "mine")
+    assert "kfp-magics cd logs mine" in kfp_magics(*watch)
+    path = place.drop("a.csv", "12345")
+    [run] = place.runs(1)
+    assert run.parameters == {"data": str(path), "epochs": 5}
+    place.kill("mine")
+    assert "kfp-magics cd watch goes on" in kfp_magics("cd", "list")
+    place.drop("b.csv")
+    kfp_magics("cd", "watch")
+    place.runs(2)
+    assert "b.csv is new" in kfp_magics("cd", "logs", "mine")
+    assert "Give a Python file" in kfp_magics(*watch[:-3], tmp_path / "none.py", code=2)
+    assert "kfp-magics cd watch" in kfp_magics("cd", "watch", place.folder / "else", code=2)
+    kfp_magics("cd", "delete", "mine")
+    assert "Nothing is watched" in kfp_magics("cd", "list")
