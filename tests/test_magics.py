@@ -210,6 +210,10 @@ def test_the_plain_function(calc: Run, tmp_path: Any) -> None:
         ("%kfp_run calc m=3", ArgumentError, "no argument 'm'", "n"),
         ("%kfp_run calc n=soon", ArgumentError, "wants int", "n=3"),
         ("%kfp_run calc --wiat", DefinitionError, "--wiat", "--wait"),
+        ("%kfp_run", DefinitionError, "%kfp_run wants pipeline.", "%kfp_run PIPELINE"),
+        ("%kfp_replay", DefinitionError, "wants run and step", "%kfp_replay RUN STEP"),
+        ("%kfp_runs --state runing", DefinitionError, "invalid choice: 'runing'", "Did you mean 'running'"),
+        ("%kfp_schedule crate calc", DefinitionError, "invalid choice: 'crate'", "'create'"),
         ("%kfp_run calc --backend vertx", KfpMagicsError, "no backend 'vertx'", "'vertex'"),
         ("%kfp_logs nosuchrun", NotFoundError, "no run 'nosuchrun'", ""),
         ("%kfp_compile calc no/such/folder.yaml", ArgumentError, "no folder", "mkdir"),
@@ -312,3 +316,16 @@ def test_waiting_can_be_interrupted(calc: Run, monkeypatch: pytest.MonkeyPatch) 
         calc("%kfp_run slow --wait")
     assert time.monotonic() - started < 60
     assert not calc.session.find("last").state.final
+
+
+def test_what_the_readme_shows_first_works_as_it_stands(cell: Run) -> None:
+    readme = read(Path(__file__).parent.parent / "README.md")
+    load, step, pipeline, run = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)[:4]
+    cell(load)
+    for signature in ("ingest(raw: Output[Dataset])", "train(rows: Input[Dataset], candidate: str)"):
+        cell(f"%%kfp_component --no-infer\ndef {signature}:\n    pass\n")
+    assert "clean(raw: Dataset, since: int = 2000) -> rows: Dataset, Output: int" in repr(cell(step))
+    assert re.search(r"· clean.*· train", repr(cell(pipeline)), re.DOTALL)
+    plan = repr(cell(run.strip().replace("since=2010", "since=2010 --dry-run")))
+    assert "babyweight on local process" in plan
+    assert "ingest" in plan

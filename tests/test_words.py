@@ -19,6 +19,9 @@ from kfp_magics.magics.words import split
         ("calc names=['it\\'s']", ["calc", "names=['it\\'s']"]),
         ("--name 'a b=[c d]' x", ["--name", "a b=[c d]", "x"]),
         ("calc names=[1", ["calc", "names=[1"]),
+        ("calc n=3   # as of today, it's three", ["calc", "n=3"]),
+        ("   # nothing but a remark", []),
+        ("calc tag=#1 'a #b' c#d", ["calc", "tag=#1", "a #b", "c#d"]),
         ("calc raw[1]=2 [a b]", ["calc", "raw[1]=2", "[a", "b]"]),
     ],
 )

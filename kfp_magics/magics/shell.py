@@ -16,7 +16,7 @@ from kfp_magics.model import State
 from kfp_magics.session import Session
 
 if TYPE_CHECKING:
-    from argparse import Namespace
+    from argparse import ArgumentParser, Namespace
 
     from IPython.core.interactiveshell import InteractiveShell
 
@@ -127,10 +127,23 @@ def parse(magic: Any, line: str) -> Namespace:  # noqa: ANN401  (what IPython's 
     try:
         found: Namespace = parser.parse_intermixed_args(words)  # parameter=value may stand behind options
     except UsageError as error:
-        options = [option for action in parser._actions for option in action.option_strings]  # noqa: SLF001  (argparse has no public list)
-        wrong = next(iter(re.findall(r"(?<!\S)(--?[\w-]+)", str(error))), "")
-        hint = did_you_mean(wrong, options) if wrong and wrong not in options else ""
-        raise DefinitionError(
-            f"%{parser.prog.lstrip('%')}: {error}", hint or f"%{parser.prog.lstrip('%')}? shows what it takes."
-        ) from error
+        raise _refusal(parser, str(error)) from error
     return found
+
+
+def _refusal(parser: ArgumentParser, said: str) -> DefinitionError:
+    """What argparse said about a line, with what to type next."""
+    magic = f"%{parser.prog.lstrip('%')}"
+    actions = parser._actions  # noqa: SLF001  (argparse has no public list)
+    wanted = [one.dest for one in actions if one.required and not one.option_strings and one.nargs != "*"]
+    if "arguments are required" in said and wanted:
+        form = " ".join(one.upper() for one in wanted)
+        return DefinitionError(f"{magic} wants {' and '.join(wanted)}.", f"{magic} {form}; {magic}? shows the rest.")
+    wrong = next(iter(re.findall(r"(?<!\S)(--?[\w-]+)", said)), "")
+    options = [option for one in actions for option in one.option_strings]
+    hint = did_you_mean(wrong, options) if wrong and wrong not in options else ""
+    if choice := re.search(r"argument (\S+): invalid choice: '(.*)' \(", said):
+        choices = next((one.choices for one in actions if choice[1] in (*one.option_strings, one.dest)), None) or ()
+        close = did_you_mean(choice[2], [str(one) for one in choices])
+        hint = close if close.startswith("Did") else hint
+    return DefinitionError(f"{magic}: {said}", hint or f"{magic}? shows what it takes.")

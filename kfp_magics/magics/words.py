@@ -1,4 +1,7 @@
-"""A magic line to its words: as a shell would split it, but lists and dicts may be typed as in Python."""
+"""A magic line to its words: as a shell would split it, but lists and dicts may be typed as in Python.
+
+A ``#`` that begins a word begins a comment, as in a shell.
+"""
 
 from __future__ import annotations
 
@@ -23,6 +26,8 @@ def split(line: str) -> list[str]:
             found.append(line[position : position + 2])
             position += 2
             continue
+        if not quote and char == "#" and not "".join(found[-1:]).strip():
+            break
         if not quote and char in "[{" and _BEGINS.search("".join(found)) and (end := _closing(line, position)):
             found.append(shlex.quote(line[position:end]))
             position = end
