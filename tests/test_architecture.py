@@ -15,7 +15,7 @@ ROOT = Path(kfp_magics.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
 LAYERS = (
     {"model", "pods", "errors", "settings", "options"},
-    {"ir", "engines", "google", "reusing"},
+    {"ir", "engines", "google", "installer", "reusing"},
     {"cells", "compiler", "compiler_channels", "compiler_files", "compiler_images", "compiler_parts", "compiler_pods"}
     | {"parts", "images", "backends", "runs", "arguments", "live"},
     {"handles", "authoring", "building", "trying", "definitions", "planning", "servers", "starting"}

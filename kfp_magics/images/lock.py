@@ -13,6 +13,7 @@ from packaging.utils import canonicalize_name
 
 from kfp_magics.errors import BuildError, RequirementsError, did_you_mean
 from kfp_magics.images.kept import kept
+from kfp_magics.installer import uv
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -94,8 +95,6 @@ class Locks:
         return tuple(found.splitlines())
 
     def _ask_uv(self, wanted: Sequence[str], python: str, platform: str, *, whole: bool) -> str:
-        from uv import find_uv_bin  # noqa: PLC0415  (only when something is locked)
-
         if not self._asks:
             raise RequirementsError(f"{', '.join(wanted)} are not locked yet.", "%kfp_build locks them.")
         words = [
@@ -105,7 +104,7 @@ class Locks:
             *(("--offline",) if self._offline else ()),
         ]
         done = subprocess.run(
-            [find_uv_bin(), *words],
+            uv(*words),
             input="\n".join(wanted),
             capture_output=True,
             text=True,

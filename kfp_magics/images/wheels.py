@@ -24,6 +24,7 @@ from kfp_magics.images import bytecode
 from kfp_magics.images.children import follow
 from kfp_magics.images.layers import SITE, Entry
 from kfp_magics.images.lock import PLATFORMS
+from kfp_magics.installer import uv
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -142,8 +143,6 @@ def _uv(
     locked: Sequence[Locked], target: Target, folder: Path, options: Iterable[str], check: Callable[[], None]
 ) -> tuple[int, list[str]]:
     """Calls uv; gives its exit code and what it said."""
-    from uv import find_uv_bin  # noqa: PLC0415  (only when something is installed)
-
     if target.platform not in PLATFORMS:
         raise BuildError(
             f"There are no wheels for {target.platform!r}.", f"Platforms: {', '.join(PLATFORMS)}. {_OTHER_BUILDER}"
@@ -157,7 +156,7 @@ def _uv(
     with tempfile.TemporaryDirectory(prefix="kfpm-lock-") as scratch:
         lines = Path(scratch, "requirements.txt")
         lines.write_text("".join(f"{one.line}\n" for one in locked), encoding="utf-8")
-        return follow([find_uv_bin(), *words, "--requirement", str(lines)], lambda _: None, check, compilers)
+        return follow(uv(*words, "--requirement", str(lines)), lambda _: None, check, compilers)
 
 
 def _lacks_wheel(said: str) -> bool:

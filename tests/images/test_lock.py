@@ -40,10 +40,14 @@ def test_who_wants_the_whole_kfp_gets_it_once(tmp_path: Path) -> None:
         (["six=1"], "six=1"),
     ],
 )
-def test_a_conflict_is_told_in_uvs_words(tmp_path: Path, wanted: list[str], said: str) -> None:
+def test_a_conflict_is_told_in_uvs_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wanted: list[str], said: str
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")  # as kernels do
     with pytest.raises(RequirementsError, match=said) as caught:
         Locks(tmp_path).lock(wanted, **AMD)
     assert len(str(caught.value).splitlines()) == 2
+    assert "\x1b" not in str(caught.value)
     assert not list(tmp_path.glob("*.txt"))
 
 

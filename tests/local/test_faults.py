@@ -101,11 +101,13 @@ def test_wrong_type_and_no_output(engine: Engine) -> None:
     assert "wrote no output 'Output'" in nothing.error.message
 
 
-def test_requirement_that_does_not_exist(engine: Engine) -> None:
+def test_requirement_that_does_not_exist(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")  # as kernels do
     run = engine.run(single(steps.unsolvable))
     assert run.state is State.FAILED
     assert run.error is not None
     assert "kfp-magics-has-no-such-package" in run.error.message
+    assert "\x1b" not in run.error.message
     assert "--packages" in run.error.hint or "network" in run.error.hint
     left = [
         path for path in (engine.settings.home_path / "envs").iterdir() if path.is_dir() and path.name[:4] != "kfp-"

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from filelock import AsyncFileLock
 
 from kfp_magics.errors import RequirementsError
+from kfp_magics.installer import uv
 
 if TYPE_CHECKING:
     from kfp_magics.backends.local.recipe import Recipe
@@ -131,10 +132,8 @@ def _index_options(recipe: Recipe) -> list[str]:
 
 
 async def _uv(*words: str) -> None:
-    from uv import find_uv_bin  # noqa: PLC0415  (only when an environment is made)
-
     process = await asyncio.create_subprocess_exec(
-        find_uv_bin(), *words, stdin=asyncio.subprocess.DEVNULL, stdout=-1, stderr=asyncio.subprocess.STDOUT
+        *uv(*words), stdin=asyncio.subprocess.DEVNULL, stdout=-1, stderr=asyncio.subprocess.STDOUT
     )
     try:
         output, _ = await process.communicate()
