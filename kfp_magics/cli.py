@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kfp_magics import __version__, cli_delivery
-from kfp_magics.errors import DefinitionError, KfpMagicsError, RunFailedError, did_you_mean
+from kfp_magics.errors import DefinitionError, KfpMagicsError, RunFailedError, WaitInterrupted, did_you_mean
 from kfp_magics.model import State
 from kfp_magics.options import BUILDERS, PLATFORMS, RunOptions
 from kfp_magics.runs import text
@@ -53,9 +53,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KfpMagicsError as error:
         sys.stderr.write(f"{_spoken(str(error), words)}\n")
         return 2
+    except WaitInterrupted as interrupt:
+        sys.stderr.write(f"{_spoken(str(interrupt), words)}\n")
+        return 130
     except KeyboardInterrupt:
-        run_goes_on = "Interrupted; the run goes on. kfp-magics cancel ends it.\n"
-        sys.stderr.write("Interrupted; the build has ended.\n" if words.verb == "build" else run_goes_on)
+        sys.stderr.write("Interrupted.\n")
         return 130
     return code
 

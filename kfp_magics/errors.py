@@ -23,6 +23,9 @@
     ├── DeliveryError       a repository, a trigger or a commit stands in the way of delivery
     ├── StoreError          the store of runs cannot be read or written
     └── RunFailedError      a run that was waited for did not succeed
+
+    KeyboardInterrupt
+    └── WaitInterrupted     somebody stopped waiting for something that goes on, or has ended with it
 """
 
 from __future__ import annotations
@@ -36,8 +39,8 @@ if TYPE_CHECKING:
     from kfp_magics.model import Run
 
 
-class KfpMagicsError(Exception):
-    """A mistake that the user can mend: shown as two lines in a notebook, without a stack.
+class _InTwoLines(BaseException):
+    """What is said in two lines, without a stack: what it is about, and what to type next.
 
     Args:
         message: What is wrong with what.
@@ -55,6 +58,14 @@ class KfpMagicsError(Exception):
     def _render_traceback_(self) -> list[str]:
         """IPython prints these lines instead of a stack and keeps the exception's type."""
         return str(self).splitlines()
+
+
+class KfpMagicsError(_InTwoLines, Exception):
+    """A mistake that the user can mend: shown as two lines in a notebook, without a stack."""
+
+
+class WaitInterrupted(_InTwoLines, KeyboardInterrupt):
+    """Somebody stopped waiting; the lines say whether what was waited for goes on."""
 
 
 class DefinitionError(KfpMagicsError):

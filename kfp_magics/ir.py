@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 import re
+from contextlib import suppress
 from dataclasses import dataclass, field
 from graphlib import CycleError, TopologicalSorter
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import yaml
 
-from kfp_magics.errors import DefinitionError
+from kfp_magics.errors import ArgumentError, DefinitionError
 from kfp_magics.model import MISSING, Port, Task
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from pathlib import Path
 
     from kfp_magics.model import Json, TaskKind
 
@@ -156,6 +158,36 @@ def needs(task: Mapping[str, Json]) -> tuple[str, ...]:
 def in_order(tasks: Mapping[str, Mapping[str, Json]]) -> list[str]:
     """The tasks of a DAG, each behind those that it waits for."""
     return list(TopologicalSorter({key: needs(task) for key, task in tasks.items()}).static_order())
+
+
+def write(text: str, path: Path, name: str) -> Path:
+    """Writes a compiled pipeline to a file, whole or not at all.
+
+    Args:
+        text: The compiled pipeline.
+        path: The file, or the folder that it is to be in.
+        name: Of the file in the folder.
+
+    Returns:
+        The file.
+
+    Raises:
+        ArgumentError: It cannot be written there.
+    """
+    target = path / name if path.is_dir() else path
+    if not target.parent.is_dir():
+        raise ArgumentError(f"There is no folder {str(target.parent)!r}.", f"Make it: mkdir -p {target.parent}")
+    draft = target.with_name(f".{target.name}.part")
+    try:
+        draft.write_text(text, encoding="utf-8")
+        draft.replace(target)
+    except OSError as error:
+        with suppress(OSError):
+            draft.unlink()
+        raise ArgumentError(
+            f"The file {str(target)!r} cannot be written: {error.strerror}.", "Name one in a folder of yours."
+        ) from error
+    return target
 
 
 def name(ir: IR) -> str:

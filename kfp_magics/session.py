@@ -121,23 +121,19 @@ class Session:
 
         Args:
             what: As in `resolve`.
-            path: File to write; ``<pipeline>.yaml`` here when empty.
+            path: File to write, or folder for ``<pipeline>.yaml``; here when empty.
             build: Steps run in images, by digest; those that are missing are built first.
             on_build: Told of the build, if there is one.
 
         Returns:
             The file written.
         """
+        from kfp_magics import ir as irs  # noqa: PLC0415  (reads YAML, which authoring does not)
+
         pipeline = self.resolve(what)
         if build:
             pipeline = self.images.in_images(pipeline, BuildOptions(), on_build, notebook=self.notebook)
-        target = Path(path or f"{pipeline.name}.yaml")
-        if not target.parent.is_dir():
-            raise ArgumentError(f"There is no folder {str(target.parent)!r}.", f"Make it: mkdir -p {target.parent}")
-        draft = target.with_name(f".{target.name}.part")
-        draft.write_text(pipeline.ir, encoding="utf-8")
-        draft.replace(target)
-        return target
+        return irs.write(pipeline.ir, Path(path), f"{pipeline.name}.yaml")
 
     # Build
 
@@ -272,8 +268,10 @@ class Session:
 
         Raises:
             RunFailedError: It ended otherwise: the failed step, its cell line, the last log lines and a hint.
+            WaitInterrupted: There was an interrupt; the run goes on.
         """
-        ended = self.watcher.wait(run.id, on_change)
+        with look.waiting(run):
+            ended = self.watcher.wait(run.id, on_change)
         if ended.state is not State.SUCCEEDED:
             raise self.failure(ended)
         return ended
@@ -320,8 +318,10 @@ class Session:
         """Gives the log of a step, or of all steps one after the other under their names."""
         backend = self.backend(run.backend)
         if step:
-            return backend.logs(run, self.find_task(run, step), follow=follow)
-        return look.all_logs(run, backend, self.find, follow=follow, interval=self.settings.poll_interval)
+            pieces = backend.logs(run, self.find_task(run, step), follow=follow)
+        else:
+            pieces = look.all_logs(run, backend, self.find, follow=follow, interval=self.settings.poll_interval)
+        return look.followed(run, pieces) if follow else pieces
 
     def log_tail(self, run: Run, task: Task, lines: int = 200) -> str:
         """The last lines of a task's log."""
@@ -387,6 +387,7 @@ class Session:
 
         Raises:
             RunFailedError: The step failed.
+            WaitInterrupted: There was an interrupt; the step was ended.
         """
         from kfp_magics import compiler, trying  # noqa: PLC0415  (imports kfp)
 
@@ -404,7 +405,8 @@ class Session:
             kind="try",
             input_artifacts=fed.artifacts,
         )
-        ended = self.wait(run)
+        with trying.ended_with_the_wait(run, name, self.cancel):
+            ended = self.wait(run)
         task = next(task for task in ended.tasks if task.has_log)
         return trying.Trial(run=ended, outputs=trying.outputs(component, task, names))
 

@@ -14,7 +14,7 @@ from typing import Any
 import platformdirs
 from traitlets import Bool, Enum, Float, HasTraits, Int, TraitError, Unicode
 
-from kfp_magics.errors import DefinitionError, did_you_mean
+from kfp_magics.errors import DefinitionError, StoreError, did_you_mean
 from kfp_magics.options import BUILDERS, PLATFORMS
 
 
@@ -128,9 +128,19 @@ class Settings(HasTraits):
 
     @property
     def home_path(self) -> Path:
-        """The home folder, made private to the user when it does not exist yet."""
+        """The home folder, made private to the user when it does not exist yet.
+
+        Raises:
+            StoreError: It cannot be made.
+        """
         path = Path(self.home).expanduser()
-        path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        try:
+            path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        except OSError as error:
+            raise StoreError(
+                f"The folder {str(path)!r} for runs cannot be made: {error.strerror}.",
+                "Set KFP_MAGICS_HOME to a folder that you can write to.",
+            ) from error
         return path
 
     @property
@@ -151,8 +161,11 @@ def _from_project() -> dict[str, Any]:
         if not path.is_file():
             continue
         try:
-            table = tomllib.loads(path.read_text(encoding="utf-8")).get("tool", {}).get("kfp-magics", {})
+            tools = tomllib.loads(path.read_text(encoding="utf-8")).get("tool")
         except (OSError, tomllib.TOMLDecodeError):
             return {}
+        table = tools.get("kfp-magics", {}) if isinstance(tools, dict) else {}
+        if not isinstance(table, dict):
+            raise DefinitionError(f"'kfp-magics' in {path} is no table.", "Write [tool.kfp-magics] above the settings.")
         return {name.replace("-", "_"): value for name, value in table.items()}
     return {}

@@ -6,6 +6,7 @@ import builtins
 import shlex
 import tempfile
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -13,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 from kfp_magics import live
 from kfp_magics.arguments import read_value
-from kfp_magics.errors import ArgumentError, NotFoundError, did_you_mean
+from kfp_magics.errors import ArgumentError, NotFoundError, WaitInterrupted, did_you_mean
 from kfp_magics.ir import look_up
 from kfp_magics.model import MISSING, Component, Json, Port, Run, Task
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from kfp_magics.backends.base import StepSource
 
@@ -96,6 +97,22 @@ def feed(component: Component, texts: Mapping[str, str], namespace: Mapping[str,
         if not ports[name].is_parameter
     }
     return Feed(parameters=parameters, artifacts=artifacts)
+
+
+@contextmanager
+def ended_with_the_wait(run: Run, step: str, cancel: Callable[[str], object]) -> Iterator[None]:
+    """Ends a trial that nobody waits for any more: it is of no use to anybody else.
+
+    Raises:
+        WaitInterrupted: There was an interrupt.
+    """
+    try:
+        yield
+    except WaitInterrupted:
+        cancel(run.id)
+        raise WaitInterrupted(
+            f"Interrupted; the trial of {step!r} was ended.", f"%kfp_logs {run.id} shows what it printed."
+        ) from None
 
 
 def outputs(component: Component, task: Task, namespace: Mapping[str, object]) -> dict[str, object]:

@@ -1,6 +1,8 @@
 """What a person types in a notebook, in a real IPython."""
 
+import _thread
 import re
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,7 +13,15 @@ import pytest
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.utils.capture import capture_output
 
-from kfp_magics.errors import ArgumentError, DefinitionError, KfpMagicsError, NamesError, NotFoundError, RunFailedError
+from kfp_magics.errors import (
+    ArgumentError,
+    DefinitionError,
+    KfpMagicsError,
+    NamesError,
+    NotFoundError,
+    RunFailedError,
+    StoreError,
+)
 from kfp_magics.model import State
 from kfp_magics.session import Session
 
@@ -143,7 +153,7 @@ def test_the_cell_comes_back_at_once_and_the_run_goes_on(calc: Run) -> None:
     calc("%%kfp_component\nimport time\ndef slow() -> int:\n    time.sleep(600)\n    return 1\n")
     live = calc("%kfp_run slow")
     assert not live.run.state.final
-    live = calc("%kfp_cancel")
+    live = calc("%kfp_cancel slow")  # the newest of that pipeline
     ended = calc.session.watcher.wait(live.run.id)
     assert ended.state is State.CANCELLED
 
@@ -305,17 +315,68 @@ def test_the_graph_is_drawn_at_once(calc: Run) -> None:
     assert repr(view).splitlines()[0] == "pipeline calc"
 
 
-def test_waiting_can_be_interrupted(calc: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    calc("%%kfp_component\nimport time\ndef slow() -> int:\n    time.sleep(600)\n    return 1\n")
-    import _thread
-    import threading
+SLOW = "%%kfp_component\nimport time\ndef slow() -> int:\n    print('begun', flush=True)\n    time.sleep(600)\n"
 
-    threading.Timer(1.5, _thread.interrupt_main).start()
-    started = time.monotonic()
-    with pytest.raises(KeyboardInterrupt):
-        calc("%kfp_run slow --wait")
-    assert time.monotonic() - started < 60
-    assert not calc.session.find("last").state.final
+
+def interrupt(reached: Callable[[], bool]) -> None:
+    """Interrupts this process as a person does, once it has come so far."""
+
+    def work() -> None:
+        deadline = time.monotonic() + 60
+        while not reached() and time.monotonic() < deadline:
+            time.sleep(0.02)
+        _thread.interrupt_main()
+
+    threading.Thread(target=work, daemon=True).start()
+
+
+def waited_for(session: Session) -> bool:
+    """Whether somebody blocks until a run that has begun ends."""
+    begun = any(task.state is State.RUNNING for run in session.store.list() for task in session.find(run.id).tasks)
+    return begun and any("Watcher.wait" in repr(one) for one in session.watcher._followed.values())
+
+
+def test_an_interrupt_ends_the_waiting_and_says_that_the_run_goes_on(cell: Run) -> None:
+    cell(SLOW)
+    interrupt(lambda: waited_for(cell.session))
+    with pytest.raises(KeyboardInterrupt, match="goes on") as caught:
+        cell("%kfp_run slow --wait")
+    run = cell.session.find("last")
+    assert caught.value._render_traceback_()[1:] == [f"%kfp_runs {run.id} shows it; %kfp_cancel {run.id} ends it."]
+    assert not run.state.final
+    shown: list[str] = []
+    follow = cell.session.logs(run, follow=True)
+    interrupt(lambda: "begun\n" in "".join(shown))
+    with pytest.raises(KeyboardInterrupt, match="goes on"):
+        shown.extend(follow)
+    assert not cell.session.find(run.id).state.final
+
+
+def test_an_interrupt_ends_a_trial(cell: Run) -> None:
+    cell(SLOW)
+    interrupt(lambda: waited_for(cell.session))
+    with pytest.raises(KeyboardInterrupt, match="the trial of 'slow' was ended") as caught:
+        cell("%kfp_try slow")
+    assert len(caught.value._render_traceback_()) == 2
+    assert cell.session.watcher.wait(cell.session.find("last").id).state is State.CANCELLED
+
+
+def test_what_cannot_be_written_costs_two_lines(calc: Run, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "calc.yaml").mkdir()
+    for where in (tmp_path, "/proc/calc.yaml"):
+        with pytest.raises(ArgumentError, match="cannot be written"):
+            calc(f"%kfp_compile calc {where}")
+    assert sorted(one.name for one in tmp_path.iterdir() if one.name != "home") == ["calc.yaml", "file"]
+    assert (tmp_path / "calc.yaml").is_dir()
+    calc(f"%kfp_compile calc {tmp_path}/calc.yaml")  # a folder, and so the file is made in it
+    assert (tmp_path / "calc.yaml" / "calc.yaml").is_file()
+    calc.session.store.close()
+    calc.session.settings.home = str(tmp_path / "file" / "home")
+    with pytest.raises(StoreError, match="cannot be made") as caught:
+        calc("%kfp_try make n=1")
+    assert "KFP_MAGICS_HOME" in caught.value.hint
+    calc.session.settings.home = str(tmp_path / "home")
 
 
 def test_what_the_readme_shows_first_works_as_it_stands(cell: Run) -> None:

@@ -57,6 +57,17 @@ def test_a_project_file_that_does_not_parse_is_somebody_elses_trouble(project: P
     assert Settings().parallelism >= 8
 
 
+@pytest.mark.parametrize("text", ["tool = 3", "[tool]\nkfp-magics = 3"])
+def test_a_project_file_without_the_table(project: Path, text: str) -> None:
+    project.write_text(text, encoding="utf-8")
+    if "kfp-magics" not in text:
+        assert Settings().parallelism >= 8
+        return
+    with pytest.raises(DefinitionError, match="is no table") as caught:
+        Settings()
+    assert "[tool.kfp-magics]" in caught.value.hint
+
+
 def test_mistakes_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KFP_MAGICS_DISK_QUOTA", "lots")
     with pytest.raises(DefinitionError, match="'disk_quota' \\(from the environment\\) cannot be 'lots'"):

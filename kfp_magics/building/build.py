@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from kfp_magics.building.plan import difference
-from kfp_magics.errors import BuildCancelledError, BuildError
+from kfp_magics.errors import BuildCancelledError, BuildError, WaitInterrupted
 from kfp_magics.images.base import ImageRef
 from kfp_magics.model import State
 from kfp_magics.runs.images import BuiltImage
@@ -76,7 +76,7 @@ class Build:
             deadline = time.monotonic() + _GOODBYE
             while not self._ended(0.1) and time.monotonic() < deadline:
                 pass
-            raise
+            raise WaitInterrupted("Interrupted; the build was ended.", "%kfp_build builds what is missing.") from None
         return True
 
     def result(self) -> dict[str, ImageRef]:

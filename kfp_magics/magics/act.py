@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from kfp_magics.widgets.cards import ReplayCard
     from kfp_magics.widgets.live import LiveRun
 
-_RUN = "Id, start of an id, or name of a run; 'last' or nothing for the newest."
+_RUN = "Id, start of an id, name of a run or of its pipeline; 'last' or nothing for the newest."
 
 
 @magics_class

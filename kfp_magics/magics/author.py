@@ -85,7 +85,7 @@ class AuthorMagics(KfpMagics):
 
     @magic_arguments()
     @argument("pipeline", help="Name of a pipeline or a step.")
-    @argument("path", nargs="?", default="", help="File to write; PIPELINE.yaml when left out.")
+    @argument("path", nargs="?", default="", help="File to write, or folder for PIPELINE.yaml; here when left out.")
     @argument("--build", action="store_true", help="With the steps' images by digest; what is missing is built first.")
     @line_magic
     def kfp_compile(self, line: str) -> CompiledCard:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from kfp_magics.widgets.cards import ArtifactsTable, ComparisonCard, RunsTable
     from kfp_magics.widgets.live import LiveRun
 
-_RUN = "Id, start of an id, or name of a run; 'last' or nothing for the newest, -2 for the one before."
+_RUN = "Id, start of an id, name of a run or of its pipeline; 'last' or nothing for the newest, -2 for the one before."
 
 
 @magics_class

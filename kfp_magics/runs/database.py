@@ -299,7 +299,8 @@ def translated(path: Path) -> Iterator[None]:
     except sqlite3.DatabaseError as error:
         raise StoreError(f"The store {str(path)!r} is damaged: {error}.", _ELSEWHERE) from error
     except OSError as error:
-        raise StoreError(f"The store {str(path)!r} cannot be opened: {error.strerror}.", _ELSEWHERE) from error
+        hint = _ELSEWHERE if path.exists() else "Set KFP_MAGICS_HOME to a folder that you can write to."
+        raise StoreError(f"The store {str(path)!r} cannot be opened: {error.strerror}.", hint) from error
 
 
 def is_busy(error: sqlite3.Error) -> bool:

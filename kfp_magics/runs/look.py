@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 import time
 from collections import deque
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from kfp_magics.backends.base import KeepsRuns
-from kfp_magics.errors import KfpMagicsError, NotFoundError, RunFailedError, did_you_mean
+from kfp_magics.errors import KfpMagicsError, NotFoundError, RunFailedError, WaitInterrupted, did_you_mean
 from kfp_magics.model import State
 
 if TYPE_CHECKING:
@@ -91,6 +92,27 @@ def all_logs(
                 return
             time.sleep(interval)
         run = look_again(run.id)
+
+
+@contextmanager
+def waiting(run: Run) -> Iterator[None]:
+    """Says to whoever stops waiting for a run that it goes on.
+
+    Raises:
+        WaitInterrupted: There was an interrupt.
+    """
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise WaitInterrupted(
+            f"Interrupted; the run {run.name!r} goes on.", f"%kfp_runs {run.id} shows it; %kfp_cancel {run.id} ends it."
+        ) from None
+
+
+def followed(run: Run, pieces: Iterator[str]) -> Iterator[str]:
+    """The pieces of a log that grows, with `waiting` around."""
+    with waiting(run):
+        yield from pieces
 
 
 def log_tail(run: Run, task: Task, backend: Backend, lines: int) -> str:

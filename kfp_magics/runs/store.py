@@ -146,8 +146,8 @@ class Store:
         """Finds a run by what a person types.
 
         Args:
-            text: An id, the start of one, a run's name (the newest of that name), ``last`` or nothing for the newest,
-                ``-2`` for the one before.
+            text: An id, the start of one, the name of a run or of a pipeline (the newest of that name), ``last`` or
+                nothing for the newest, ``-2`` for the one before.
 
         Raises:
             NotFoundError: There is none, or several ids start so.
@@ -168,6 +168,9 @@ class Store:
                 or connection.execute(
                     "SELECT id FROM runs WHERE substr(id, 1, :n) = :t ORDER BY born DESC LIMIT 9",
                     {"t": text, "n": len(text)},
+                ).fetchall()
+                or connection.execute(
+                    "SELECT id FROM runs WHERE pipeline = ? ORDER BY born DESC LIMIT 1", (text,)
                 ).fetchall()
             )
         if len(found) > 1:
