@@ -6,7 +6,6 @@ import ast
 import linecache
 import re
 import tempfile
-import traceback
 import warnings
 from dataclasses import replace
 from pathlib import Path
@@ -23,14 +22,14 @@ from kfp_magics.cells.module import MODULE_HEADER_LINES, step_module
 from kfp_magics.compiler_channels import hand_down
 from kfp_magics.compiler_images import with_images
 from kfp_magics.compiler_pods import apply_pod_options
-from kfp_magics.errors import DefinitionError, KfpMagicsError, did_you_mean
+from kfp_magics.compiler_refusals import HINT, refuse_truth, translated
+from kfp_magics.errors import DefinitionError
 from kfp_magics.model import MISSING, Component, Pipeline, Port
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
-    from types import TracebackType
 
-_HINT = "See https://www.kubeflow.org/docs/components/pipelines for what a pipeline may say."
+refuse_truth()
 
 
 def pipeline_names() -> dict[str, object]:
@@ -83,7 +82,7 @@ def kfp_component(component: Component, image: str = "") -> Any:  # noqa: ANN401
             return _container_component(component, image)
         return _python_component(component, image)
     except (TypeError, ValueError) as error:
-        raise DefinitionError(f"KFP does not take the step {component.name!r}: {error}", _HINT) from error
+        raise DefinitionError(f"KFP does not take the step {component.name!r}: {error}", HINT) from error
 
 
 def _python_component(component: Component, image: str) -> Any:  # noqa: ANN401  (kfp's own component)
@@ -196,47 +195,12 @@ def graph_component(function: object, *, name: str) -> Any:  # noqa: ANN401  (kf
     """
     if isinstance(function, base_component.BaseComponent):
         return function
-    with _translated(name):
+    with translated(name):
         return dsl.pipeline(name=_pipeline_name(name))(function)
 
 
 def _pipeline_name(name: str) -> str:
     return irs.component_key(name)[:128] or "pipeline"
-
-
-class _translated:  # noqa: N801  (a context manager that reads as a phrase)
-    """Turns what kfp raises into two lines; what the user's own code raises keeps its stack."""
-
-    def __init__(self, name: str) -> None:
-        self._name = name
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: object, error: BaseException | None, frames: TracebackType | None) -> None:
-        if error is None or isinstance(error, KfpMagicsError | NameError):
-            return
-        stack = traceback.extract_tb(frames)
-        reason, hint = " ".join(str(error).split()), _HINT
-        said_by_kfp = "/kfp/" in stack[-1].filename or (isinstance(error, TypeError) and "argument" in str(error))
-        if isinstance(error, KeyError) and "outputs" in (stack[-1].line or ""):
-            reason, hint = f"there is no output {error.args[0]!r}.", did_you_mean(str(error.args[0]), _outputs(frames))
-        elif not said_by_kfp and isinstance(error, AttributeError) and isinstance(error.obj, dsl.PipelineTask):
-            known = [name for name in dir(error.obj) if not name.startswith("_")]
-            reason, hint = f"a task has no {error.name!r}.", did_you_mean(str(error.name), known)
-        elif not said_by_kfp:
-            return
-        line = next((one.lineno for one in reversed(stack) if one.filename.startswith("<pipeline")), None)
-        where = f" (line {line})" if line else ""
-        raise DefinitionError(f"The pipeline {self._name!r} does not compose{where}: {reason}", hint) from error
-
-
-def _outputs(frames: TracebackType | None) -> set[str]:
-    """The outputs of the tasks that the innermost frame knows by name."""
-    while frames is not None and frames.tb_next is not None:
-        frames = frames.tb_next
-    values = frames.tb_frame.f_locals.values() if frames is not None else ()
-    return {str(name) for value in values if isinstance(value, dsl.PipelineTask) for name in value.outputs}
 
 
 def compile_pipeline(
@@ -261,7 +225,7 @@ def compile_pipeline(
     Raises:
         DefinitionError: It does not compile.
     """
-    with _translated(name), tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+    with translated(name), tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
         path = Path(folder) / "pipeline.yaml"
         kfp.compiler.Compiler().compile(component, str(path))
@@ -326,7 +290,7 @@ def component_text(component: Component, image: str) -> str:
         component: The step.
         image: Its image.
     """
-    with tempfile.TemporaryDirectory() as folder, _translated(component.name):
+    with tempfile.TemporaryDirectory() as folder, translated(component.name):
         path = Path(folder) / "component.yaml"
         kfp.compiler.Compiler().compile(kfp_component(component, image), str(path))
         text = path.read_text(encoding="utf-8")

@@ -13,11 +13,11 @@ import kfp_magics
 
 ROOT = Path(kfp_magics.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
+COMPILER = {"compiler"} | {f"compiler_{part}" for part in ("files", "images", "parts", "pods", "refusals")}
 LAYERS = (
     {"model", "pods", "errors", "settings", "options"},
     {"ir", "engines", "google", "installer", "reusing"},
-    {"cells", "compiler", "compiler_channels", "compiler_files", "compiler_images", "compiler_parts", "compiler_pods"}
-    | {"parts", "images", "backends", "runs", "arguments", "live"},
+    COMPILER | {"cells", "compiler_channels", "parts", "images", "backends", "runs", "arguments", "live"},
     {"handles", "authoring", "building", "trying", "definitions", "planning", "servers", "starting"}
     | {"server", "gateway", "delivery"},
     {"session"},
@@ -86,14 +86,7 @@ def test_heavy_imports_stay_where_they_belong(path: Path) -> None:
         top = module.partition(".")[0]
         where = f"{path.name}:{line} imports {module}"
         if top in {"kfp", "kfp_server_api"}:
-            assert here in {
-                "compiler",
-                "compiler_files",
-                "compiler_images",
-                "compiler_parts",
-                "compiler_pods",
-                "backends",
-            }, where
+            assert here in COMPILER | {"backends"}, where
         if top in {"IPython", "ipywidgets", "anywidget"}:
             assert here in {"magics", "widgets", "cli"}, where
         if top in {"jupyter_server", "jupyter_events", "tornado", "jsonschema"}:

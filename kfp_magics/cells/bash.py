@@ -32,8 +32,6 @@ def check_ports(component: Component) -> None:
         DefinitionError: Which one, and why.
     """
     for port in (*component.inputs, *component.outputs):
-        if not port.name.isascii():
-            raise DefinitionError(f"Bash has no variable {port.name!r}.", "Use letters, digits and underscores.")
         if port.name in _RESERVED:
             raise DefinitionError(f"The name {port.name!r} means something to bash itself.", "Give it another name.")
         if port.is_list:

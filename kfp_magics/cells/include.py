@@ -5,11 +5,13 @@ from __future__ import annotations
 import ast
 import inspect
 import symtable
+import sys
 import textwrap
 from types import FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any
 
 from kfp_magics.cells.names import unavailable
+from kfp_magics.cells.requirements import is_local
 from kfp_magics.errors import DefinitionError, did_you_mean
 from kfp_magics.model import COPIED
 
@@ -38,23 +40,56 @@ def include(source: str, names: Iterable[str], namespace: Mapping[str, object], 
     if not wanted:
         return source
     _refuse_early_reads(source, wanted, label)
-    copies: dict[str, str] = {}
+    copies = _Copies(source, namespace)
     for name in wanted:
-        _copy(name, source, namespace, copies, set())
-    return source.rstrip("\n") + _TITLE + "".join(code.rstrip("\n") + "\n" for code in copies.values())
+        copies.add(name, namespace)
+    return source.rstrip("\n") + _TITLE + "".join(code.rstrip("\n") + "\n" for code in copies.code.values())
 
 
-def _copy(name: str, source: str, namespace: Mapping[str, object], copies: dict[str, str], begun: set[str]) -> None:
-    """Copies a name behind what it needs itself: decorators and base classes are read when it is defined."""
-    if name in copies or name in begun:
-        return
-    begun.add(name)
-    code = _code(name, namespace)
-    missing = unavailable(f"{source}\n{code}")
-    for needed in unavailable(code):
-        if needed in missing and needed in namespace:
-            _copy(needed, source, namespace, copies, begun)
-    copies[name] = code
+class _Copies:
+    """What is copied into one step.
+
+    Args:
+        source: The step's module.
+        notebook: The kernel's names.
+    """
+
+    def __init__(self, source: str, notebook: Mapping[str, object]) -> None:
+        self.code: dict[str, str] = {}
+        self._source = source
+        self._notebook = notebook
+        self._values: dict[str, object] = {}
+
+    def add(self, name: str, namespace: Mapping[str, object]) -> None:
+        """Copies a name behind what it needs itself: decorators and base classes are read when it is defined.
+
+        Args:
+            name: Of a function, class, module or constant.
+            namespace: The names that it is one of: the notebook's, or those of a file beside it.
+        """
+        value = namespace.get(name)
+        if name in self._values:
+            if self._values[name] is not value:
+                raise DefinitionError(f"Two different {name!r} would be copied into the step.", "Rename one of them.")
+            return
+        self._values[name] = value
+        code = _code(name, namespace)
+        around = _names_around(value, self._notebook)
+        missing = unavailable(f"{self._source}\n{code}")
+        for needed in unavailable(code):
+            if needed in missing and needed in around:
+                self.add(needed, around)
+            elif around is not self._notebook and not isinstance(around.get(needed, sys), ModuleType):
+                raise DefinitionError(
+                    f"{name!r} reads the {needed!r} of its own file, and the cell defines another.", "Rename one."
+                )
+        self.code[name] = code
+
+
+def _names_around(value: object, notebook: Mapping[str, object]) -> Mapping[str, object]:
+    """The names that a definition reads: those of its file where it comes from one that does not travel."""
+    module = getattr(value, "__module__", None) if isinstance(value, FunctionType | type) else None
+    return vars(sys.modules[module]) if module in sys.modules and is_local(module) else notebook
 
 
 def _refuse_early_reads(source: str, names: list[str], label: str) -> None:
@@ -74,6 +109,11 @@ def _code(name: str, namespace: Mapping[str, object]) -> str:
         raise DefinitionError(f"There is no {name!r} to include.", did_you_mean(name, known))
     value = namespace[name]
     if isinstance(value, ModuleType):
+        if is_local(value.__name__):
+            raise DefinitionError(
+                f"{name!r} is a file beside the notebook and does not travel as a whole.",
+                f"In the notebook: from {value.__name__} import …, and copy those names with --include.",
+            )
         return f"import {value.__name__}" + ("" if value.__name__ == name else f" as {name}")
     if isinstance(value, FunctionType | type) or hasattr(value, "__wrapped__"):
         return _definition(name, value, namespace)
@@ -83,8 +123,9 @@ def _code(name: str, namespace: Mapping[str, object]) -> str:
 
 
 def _definition(name: str, value: Any, namespace: Mapping[str, object]) -> str:  # noqa: ANN401  (wrappers of functions, too)
-    if value.__module__ not in {"__main__", None} and not value.__module__.startswith("kfp_magics_step_"):
-        return f"from {value.__module__} import {value.__qualname__} as {name}"
+    module = value.__module__
+    if module not in {"__main__", None} and not module.startswith("kfp_magics_step_") and not is_local(module):
+        return f"from {module} import {value.__qualname__} as {name}"
     inner = inspect.unwrap(value)
     if free := getattr(getattr(inner, "__code__", None), "co_freevars", ()):
         raise DefinitionError(

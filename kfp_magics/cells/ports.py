@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import keyword
+import math
+import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 _PLAIN = {name: name for name in PARAMETER_TYPES} | {"List": "list", "Dict": "dict"}
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 _WRAPPERS = ("Input", "Output", "InputPath", "OutputPath")
 
 
@@ -63,6 +66,8 @@ class PortReader:
             port, is_output = self._parameter(function, argument, default)
             (outputs if is_output else inputs).append(port)
         outputs.extend(self._returned(function))
+        for port in (*inputs, *outputs):
+            _check_name(port.name, f"The function {function.name!r} (line {function.lineno})")
         twice = {port.name for port in inputs} & {port.name for port in outputs}
         if twice:
             raise DefinitionError(
@@ -110,12 +115,14 @@ class PortReader:
         if isinstance(node, ast.Name) and node.id in self._values:
             node = self._values[node.id]
         try:
-            return ast.literal_eval(node)
+            value: Json = ast.literal_eval(node)
         except ValueError:
             raise DefinitionError(
                 f"{where} has a default that is no plain value: {ast.unparse(node)}.",
                 "Write the value itself: a number, a text, True, None, a list or a dict.",
             ) from None
+        _check_finite(value, f"{where} has the default")
+        return value
 
     def _type(self, node: ast.expr, where: str) -> _Type:
         node = _unquote(node)
@@ -179,6 +186,20 @@ class PortReader:
             if isinstance(pair, ast.Tuple) and isinstance(pair.elts[0], ast.Constant)
         ]
         return [*((str(name), kind) for name, kind in listed), *((one.arg or "", one.value) for one in node.keywords)]
+
+
+def _check_name(name: str, where: str) -> None:
+    """Refuses what KFP has no name for, or needs itself."""
+    if name == "self" or not _NAME.fullmatch(name):
+        raise DefinitionError(
+            f"{where} has a port called {name!r}, which KFP does not take.",
+            "Begin with a letter from a to z; digits and _ may follow." if name != "self" else "Give it another name.",
+        )
+
+
+def _check_finite(value: Json, what: str) -> None:
+    if isinstance(value, float) and not math.isfinite(value):
+        raise DefinitionError(f"{what} {value}, which no compiled pipeline can hold.", "Use None, or a large number.")
 
 
 def _with_defaults(arguments: ast.arguments) -> list[tuple[ast.arg, ast.expr | None]]:
@@ -281,6 +302,7 @@ def _option_port(word: str, option: str) -> Port:
     name, _, kind = head.partition(":")
     if not name.isidentifier() or keyword.iskeyword(name):
         raise DefinitionError(f"{option} cannot be {word!r}.", f"Write {option} name:type, e.g. {option} raw:Dataset.")
+    _check_name(name, option)
     try:
         node = ast.parse(kind or "str", mode="eval").body
     except SyntaxError:
@@ -313,4 +335,5 @@ def _typed_default(text: str, port: Port, option: str) -> Json:
         raise DefinitionError(
             f"{option} {port.name!r} has the default {text!r}, which is no {port.type}.", "Give one of its type."
         )
+    _check_finite(value, f"{option} {port.name!r} has the default")
     return float(value) if port.type == "float" else value

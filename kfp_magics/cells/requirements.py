@@ -169,16 +169,20 @@ def _pin(distribution: str) -> tuple[str, str]:
 
 def _unknown(module: str) -> tuple[str, str]:
     top = module.partition(".")[0]
-    if top not in _FAMOUS and _is_local(top):
+    if top not in _FAMOUS and is_local(top):
         return "", (
-            f"{top!r} is a file beside the notebook and does not travel: copy what you need with --include, "
-            "or make it a package."
+            f"{top!r} is a file beside the notebook and does not travel: import what you need from it in the notebook "
+            "and copy that with --include, or make it a package."
         )
     name = _FAMOUS.get(top, top)
     return name, f"{top!r} is not installed here; the step requires {name!r} without a pin."
 
 
-def _is_local(top: str) -> bool:
+def is_local(module: str) -> bool:
+    """Whether a module is a file of the user's own, which no package brings."""
+    top = module.partition(".")[0]
+    if top in sys.stdlib_module_names or top in _PROVIDED or _by_package().get(top):
+        return False
     try:
         return importlib.util.find_spec(top) is not None
     except (ImportError, ValueError):

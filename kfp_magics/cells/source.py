@@ -11,6 +11,7 @@ HEADER = "# A step of a Kubeflow pipeline, written in a notebook cell.\n"
 _SHELL = re.compile(r"^\s*(?:[\w.,\s\[\]'\"]+=\s*)?(!|%%?)(?=[\w.{$/~(])")
 _HELP = re.compile(r"^\s*(\?{1,2}[\w.]+|[\w.]+\?{1,2})\s*$")
 _INDENT = re.compile(r"^(\s*).*$")
+_NO_LONGER_FUNCTIONS = {"cache", "lru_cache", "singledispatch", "contextmanager", "asynccontextmanager"}
 _KFP_DECORATORS = {"component", "container_component", "pipeline", "notebook_component"}
 
 
@@ -41,6 +42,13 @@ def parse_cell(body: str, label: str) -> ast.Module:
             raise DefinitionError(
                 f"The {label} imports from __future__ (line {node.lineno}), and KFP puts its own lines before it.",
                 "Leave the line out; Python 3.11 does not need it in a step.",
+            )
+    for one in ast.walk(tree):
+        if isinstance(one, ast.ImportFrom) and one.level:
+            raise DefinitionError(
+                f"The {label} imports from {'.' * one.level}{one.module or ''} (line {one.lineno}), and a step is in "
+                "no package.",
+                "Import it in the notebook, without the dots, and copy what you need with --include.",
             )
     return tree
 
@@ -99,7 +107,31 @@ def entry_function(tree: ast.Module, wanted: str, label: str) -> ast.FunctionDef
         )
     if any(isinstance(node, ast.Yield | ast.YieldFrom) for node in _own_nodes(found)):
         raise DefinitionError(f"The function {found.name!r} is a generator.", "Return a value, or write an artifact.")
+    for decorator in found.decorator_list:
+        called = decorator.func if isinstance(decorator, ast.Call) else decorator
+        name = called.attr if isinstance(called, ast.Attribute) else called.id if isinstance(called, ast.Name) else ""
+        if name in _NO_LONGER_FUNCTIONS:
+            raise DefinitionError(
+                f"@{name} makes something of {found.name!r} that KFP cannot call (line {decorator.lineno}).",
+                "Put it on a helper function that the step calls.",
+            )
+        if name in functions and _hides_its_function(functions[name]):
+            raise DefinitionError(
+                f"The decorator @{name} hides the inputs of {found.name!r} from KFP (line {decorator.lineno}).",
+                "Write @functools.wraps(…) above the function that it returns.",
+            )
     return found
+
+
+def _hides_its_function(decorator: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
+    """Whether it returns a function that takes anything, and does not say whose place that takes."""
+    nodes = [one for one in ast.walk(decorator) if one is not decorator]
+    words = {one.id for one in nodes if isinstance(one, ast.Name)} | {
+        one.attr for one in nodes if isinstance(one, ast.Attribute)
+    }
+    return not words & {"wraps", "update_wrapper", "__wrapped__", "wrapt"} and any(
+        isinstance(one, ast.FunctionDef | ast.Lambda) and (one.args.vararg or one.args.kwarg) for one in nodes
+    )
 
 
 def _own_nodes(function: ast.FunctionDef) -> list[ast.AST]:

@@ -190,8 +190,6 @@ def test_nothing_is_left_in_the_folder_for_temporary_files(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ({"inputs": ("größe:int",)}, "Bash has no variable 'größe'"),
-        ({"outputs": ("größe:int",)}, "Bash has no variable 'größe'"),
         ({"inputs": ("raw:List[Dataset]",)}, "cannot take the list 'raw'"),
         ({"inputs": ("PATH:str",)}, "'PATH' means something to bash itself"),
         ({"inputs": ("UID:str",)}, "'UID' means something to bash itself"),

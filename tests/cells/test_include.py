@@ -190,3 +190,37 @@ def test_the_cells_own_lines_keep_their_numbers() -> None:
 def test_what_the_copies_miss_is_named() -> None:
     with pytest.raises(DefinitionError, match="reads 'nowhere'"):
         make(STEP, kernel("def helper(x): return nowhere(x)\n"), include=("helper",))
+
+
+@pytest.fixture
+def beside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A file beside the notebook."""
+    (tmp_path / "kfpm_helpers.py").write_text(
+        "import math\nfrom dataclasses import dataclass\nLIMIT = 3\n\n@dataclass\nclass Box:\n    size: int\n\n"
+        "def _clip(x):\n    return min(math.floor(x), LIMIT)\n\ndef helper(x):\n    return _clip(Box(x).size)\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "kfpm_helpers", raising=False)
+    return "from kfpm_helpers import helper\n"
+
+
+def test_helpers_of_a_file_beside_the_notebook_travel_with_what_they_read_there(beside: str) -> None:
+    component = make(STEP, kernel(beside), include=("helper",))
+    assert "kfpm_helpers" not in component.source
+    assert load_function(component)(20) == 3
+
+
+@pytest.mark.parametrize(
+    ("code", "include", "body", "message"),
+    [
+        ("import kfpm_helpers\n", "kfpm_helpers", STEP, "'kfpm_helpers' is a file beside the notebook"),
+        ("LIMIT = 4\ndef mine(): return LIMIT\n", "mine,helper", STEP, "Two different 'LIMIT'"),
+        ("", "helper", f"LIMIT = 5\n{STEP}", "'_clip' reads the 'LIMIT' of its own file"),
+    ],
+)
+def test_a_file_beside_the_notebook_is_not_mixed_up_with_it(
+    beside: str, code: str, include: str, body: str, message: str
+) -> None:
+    with pytest.raises(DefinitionError, match=message) as caught:
+        result(beside + code, include, body)
+    assert caught.value.hint

@@ -93,6 +93,34 @@ def test_future_imports() -> None:
         make("from __future__ import annotations\n" + STEP)
 
 
+@pytest.mark.parametrize("line", ["from . import x", "from .helpers import f", "from ..a.b import c"])
+def test_relative_imports(line: str) -> None:
+    with pytest.raises(DefinitionError, match=r"imports from \.+\S* \(line 3\), and a step is in no package") as caught:
+        make(f"def step() -> int:\n    {line}\n    return 1\n")
+    assert "--include" in caught.value.hint
+
+
+@pytest.mark.parametrize("decorator", ["functools.cache", "lru_cache(maxsize=3)", "contextmanager"])
+def test_decorators_that_leave_no_function(decorator: str) -> None:
+    body = f"import functools\nfrom functools import lru_cache\nfrom contextlib import contextmanager\n@{decorator}\n"
+    helper = f"{body}def helper():\n    return 1\n"
+    assert make(helper + STEP).entry == "step"
+    with pytest.raises(DefinitionError, match=r"makes something of 'step' that KFP cannot call \(line 5\)") as caught:
+        make(body + STEP)
+    assert "helper function" in caught.value.hint
+
+
+def test_a_decorator_that_hides_the_function() -> None:
+    hides = (
+        "import functools\ndef hides(f):\n    {0}def g(*a, **k):\n        return f(*a, **k)\n    return g\n\n@hides\n"
+    )
+    with pytest.raises(DefinitionError, match=r"@hides hides the inputs of 'step' from KFP \(line 8\)") as caught:
+        make(hides.format("") + STEP)
+    assert "@functools.wraps" in caught.value.hint
+    assert make(hides.format("@functools.wraps(f)\n    ") + STEP).entry == "step"
+    assert make("def marks(f, *rest):\n    return f\n\n@marks\n" + STEP).entry == "step"
+
+
 def test_the_module_keeps_the_cells_line_numbers() -> None:
     component = make(STEP)
     assert component.source == HEADER + STEP

@@ -26,15 +26,32 @@ def with_steps(session: Session, define: Any) -> Session:
 @pytest.mark.parametrize(
     ("body", "message", "hint"),
     [
-        ("make()", r"\(line 3\): make\(\) missing 1 required argument: n", ""),
-        ("make(m=1)", r"\(line 3\)", ""),
-        ("make(3)", r"\(line 3\): Components must be instantiated using keyword arguments", ""),
-        ("make(n='x')", r"\(line 3\): Incompatible argument passed to the input 'n'", ""),
-        ("x = make(n=1)\n    read(data=x.output)", r"\(line 4\): The task has multiple outputs", ""),
+        ("make()", r"\(line 3\): make\(\) missing 1 required argument: n", "Write make(n=…)."),
+        ("make(m=1)", r"\(line 3\): make\(\) got an unexpected", "A cell with make alone shows"),
+        ("make(3)", r"\(line 3\): Components must be instantiated using keyword", "Write make(NAME=…)."),
+        ("make(n='x')", r"\(line 3\): Incompatible argument passed to the input 'n'", "of that type"),
+        (
+            "read(data='/x.csv')",
+            r"\(line 3\): Incompatible argument",
+            "dsl.importer(artifact_uri=…, artifact_class=dsl.D",
+        ),
+        ("x = make(n=1)\n    read(data=x)", r"\(line 4\): a task stands where its output is meant", "task.output"),
+        ("x = make(n=1)\n    return x", "a task is returned where its output is meant", "task.output"),
+        (
+            "x = make(n=1)\n    read(data=x.output)",
+            r"\(line 4\): The task has multiple outputs",
+            "task.outputs['NAME']",
+        ),
         ("x = make(n=1)\n    read(data=x.outputs['dta'])", r"\(line 4\): there is no output 'dta'", "'data'"),
         ("x = make(n=1)\n    read(data=x.ouput)", r"\(line 4\): a task has no 'ouput'", "'output'"),
-        ("x = make(n=1)\n    read(data=x.outputs['Output'])", r"\(line 4\): Incompatible argument", ""),
-        ("pass", "Task is missing from pipeline", ""),
+        ("x = make(n=1)\n    read(data=x.outputs['Output'])", r"\(line 4\): Incompatible argument", "dsl.importer"),
+        ("with dsl.If(n == 1):\n        x = make(n=1)\n    make(n=x.outputs['Output'])", "Illegal task", "dsl.OneOf"),
+        ("with dsl.If(n):\n        make(n=1)", "a condition compares two values", "dsl.If(value == 'yes')"),
+        ("for i in n:\n        make(n=i)", r"\(line 3\): what is looped over is known only when", "dsl.ParallelFor"),
+        ("make(n=n + 1)", r"\(line 3\): a value is known only when the pipeline runs", "in a step"),
+        ("make(n=n['a'])", r"\(line 3\): a value is known only when the pipeline runs", "in a step"),
+        ("make(n=n())", r"\(line 3\): a value is known only when the pipeline runs", "in a step"),
+        ("pass", "it has no step", "Call a step in it"),
     ],
 )
 def test_a_pipeline_that_does_not_compose(with_steps: Session, body: str, message: str, hint: str) -> None:
@@ -52,6 +69,7 @@ def test_a_pipeline_that_does_not_compose(with_steps: Session, body: str, messag
         ("limit = LIMT\ndef p(n: int):\n    make(n=n)\n", NamesError, r"reads 'LIMT' \(line 2\)"),
         ("def p(n: int):\n    make(n=n\n", DefinitionError, r"does not parse: .* \(line 3\)"),
         ("x = 3\n", DefinitionError, "defines no function"),
+        ("def p(x: float = float('nan')):\n    make(n=1)\n", DefinitionError, "does not compose: Failed to serialize"),
         ("def p(n):\n    make(n=n)\n", DefinitionError, "Missing type annotation for argument: n"),
         ("def p(n: complex):\n    make(n=1)\n", DefinitionError, "does not compose"),
         ("def p(n: int):\n    with dsl.ParallelFor(3) as i:\n        make(n=i)\n", DefinitionError, "does not compose"),
@@ -61,6 +79,32 @@ def test_a_cell_that_is_no_pipeline(with_steps: Session, body: str, kind: type[E
     with pytest.raises(kind, match=message) as caught:
         with_steps.pipeline(body)
     assert len(str(caught.value).splitlines()) <= 2
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "if n > 3:",
+        "if n:",
+        "while not n == 3:",
+        "with dsl.If(n > 1 and n < 3):",
+        "with dsl.If(1 < n < 3):",
+        "if 3 in [n]:",
+        "assert made.outputs['Output'] == 3; x = 1\n    if True:",
+    ],
+)
+def test_what_is_known_only_later_is_not_taken_for_true(with_steps: Session, line: str) -> None:
+    with pytest.raises(DefinitionError, match=r"known only when the pipeline runs; .* \(line 4\)") as caught:
+        with_steps.pipeline(f"def p(n: int):\n    made = make(n=n)\n    {line}\n        make(n=n)\n")
+    assert "with dsl.If(…):" in caught.value.hint
+
+
+def test_what_is_no_condition_of_the_pipelines_own_may_be_asked(with_steps: Session) -> None:
+    body = (
+        "def p(n: int):\n    made = make(n=n)\n    if FAST and made is not None and n is not None:\n        make(n=n)\n"
+    )
+    composed = with_steps.pipeline(f"FAST = True\n{body}")
+    assert composed.pipeline.ir.count("componentRef") == 2
 
 
 def test_what_the_cell_itself_raises_keeps_its_stack(with_steps: Session) -> None:
