@@ -59,7 +59,8 @@ def typed(texts: Mapping[str, str], parameters: Iterable[Port], of: str) -> dict
     for name, text in texts.items():
         if name not in ports:
             raise ArgumentError(f"The {of} takes no argument {name!r}.", did_you_mean(name, ports))
-        values[name] = read_value(text, ports[name])
+        port = ports[name]  # whether an artifact may be given at all, the backend says
+        values[name] = read_value(text, port) if port.is_parameter else text
     return values
 
 

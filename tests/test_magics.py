@@ -219,6 +219,8 @@ def test_the_plain_function(calc: Run, tmp_path: Any) -> None:
         ("%kfp_run clac", NotFoundError, "no pipeline or step 'clac'", "calc"),
         ("%kfp_run calc m=3", ArgumentError, "no argument 'm'", "n"),
         ("%kfp_run calc n=soon", ArgumentError, "wants int", "n=3"),
+        ("%kfp_run total", ArgumentError, "'data' of pipeline 'total' is an artifact", "%kfp_try STEP data=…"),
+        ("%kfp_run total data=x", ArgumentError, "'data' of pipeline 'total' is an artifact", "%kfp_try STEP data=…"),
         ("%kfp_run calc --wiat", DefinitionError, "--wiat", "--wait"),
         ("%kfp_run", DefinitionError, "%kfp_run wants pipeline.", "%kfp_run PIPELINE"),
         ("%kfp_replay", DefinitionError, "wants run and step", "%kfp_replay RUN STEP"),

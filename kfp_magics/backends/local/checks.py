@@ -32,9 +32,10 @@ def check_arguments(ir: IR, given: Mapping[str, Json], options: SubmitOptions) -
         if name not in ports:
             raise ArgumentError(f"The {of} takes no argument {name!r}.", did_you_mean(name, ports))
     for name, port in ports.items():
-        if not port.is_parameter and name in given:
+        if not port.is_parameter and name not in options.input_artifacts and (name in given or not port.optional):
             raise ArgumentError(
-                f"The argument {name!r} of {of} is an artifact, not a value.", "Try the step alone: %kfp_try STEP …"
+                f"The argument {name!r} of {of} is an artifact, which a run cannot be given.",
+                f"%kfp_try STEP {name}=… feeds a step alone; in a pipeline, dsl.importer(…).output is an artifact.",
             )
     missing = [
         name
