@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import asdict, fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -11,7 +11,7 @@ from kfp_magics import arguments as words_
 from kfp_magics import starting
 from kfp_magics.backends.known import Backends
 from kfp_magics.definitions import Definitions
-from kfp_magics.errors import ArgumentError, NotFoundError, RunFailedError
+from kfp_magics.errors import NotFoundError, RunFailedError
 from kfp_magics.model import Json, Pipeline, Run, State, Task
 from kfp_magics.options import BuildOptions, PartOptions, RunOptions
 from kfp_magics.runs import look
@@ -358,18 +358,10 @@ class Session:
 
     def clone(self, text: str, given: Iterable[str] = (), options: RunOptions | None = None) -> Run:
         """Starts a run of the same compiled pipeline, with the same arguments but for those given."""
-        from kfp_magics import ir as irs  # noqa: PLC0415  (not needed to author)
-        from kfp_magics.backends.local import request_of  # noqa: PLC0415  (as above)
-        from kfp_magics.runs import actions  # noqa: PLC0415  (as above)
+        from kfp_magics.runs import actions  # noqa: PLC0415  (not needed to author)
 
-        run, options = self.find(text), options or RunOptions()
-        if options.build is not None:
-            raise ArgumentError("A clone runs the images of the run that it repeats.", "Leave --build out.")
-        pipeline = irs.parse(request_of(self.settings, run).ir)
-        values = words_.typed(words_.split_words(given), irs.parameters(pipeline), f"pipeline {irs.name(pipeline)!r}")
-        known = {one.name for one in fields(actions.Again)}
-        chosen = {key: value for key, value in asdict(options).items() if key in known}
-        again = actions.Again(arguments=values, **chosen)
+        run = self.find(text)
+        again = actions.again(self.settings, run, given, options or RunOptions())
         return actions.clone(self.settings, self.backends, run, again)
 
     # One step

@@ -42,7 +42,8 @@ RUN ln -s /usr/bin/python3 /usr/local/bin/python \\
 _BUILD = """
 FROM {base}
 COPY requirements.txt /tmp/requirements.txt
-RUN --mount=type=cache,target=/var/cache/uv uv --cache-dir /var/cache/uv pip install --quiet --link-mode copy --no-deps \\
+RUN --mount=type=cache,target=/var/cache/uv \\
+    uv --cache-dir /var/cache/uv pip install --quiet --link-mode copy --no-deps \\
     --python /usr/bin/python3 --target /opt/kfpm/site --requirement /tmp/requirements.txt
 ENV {env}
 COPY src /opt/kfpm/src

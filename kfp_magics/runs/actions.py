@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import TYPE_CHECKING
 
+from kfp_magics import arguments
+from kfp_magics import ir as irs
 from kfp_magics.backends.base import KeepsFiles, KeepsRuns
 from kfp_magics.backends.local import request_of
-from kfp_magics.errors import BackendError
+from kfp_magics.errors import ArgumentError, BackendError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from kfp_magics.backends.base import Backend
     from kfp_magics.model import Json, Run
+    from kfp_magics.options import RunOptions
     from kfp_magics.runs.store import Store
     from kfp_magics.settings import Settings
 
@@ -49,6 +52,21 @@ def current(store: Store, backends: Mapping[str, Backend], run_id: str) -> Run:
     """
     run = store.get(run_id)
     return run if run.state.final else store.save(backends[run.backend].poll(run))
+
+
+def again(settings: Settings, run: Run, words: Iterable[str], options: RunOptions) -> Again:
+    """Reads what is to be different: ``key=value`` words, and the options of a run.
+
+    Raises:
+        NotFoundError: What the run was asked to do is no longer known.
+        ArgumentError: A word is unknown or of the wrong type, or an option makes no sense for a run that is repeated.
+    """
+    if options.build is not None:
+        raise ArgumentError("A clone runs the images of the run that it repeats.", "Leave --build out.")
+    pipeline = irs.parse(request_of(settings, run).ir)
+    values = arguments.typed(arguments.split_words(words), irs.parameters(pipeline), f"pipeline {irs.name(pipeline)!r}")
+    known = {one.name for one in fields(Again)}
+    return Again(arguments=values, **{key: value for key, value in asdict(options).items() if key in known})
 
 
 def clone(settings: Settings, backends: Mapping[str, Backend], run: Run, again: Again) -> Run:
