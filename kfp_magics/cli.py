@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kfp_magics import __version__, cli_delivery
+from kfp_magics import __version__, cli_delivery, cli_setup
 from kfp_magics.errors import DefinitionError, KfpMagicsError, RunFailedError, WaitInterrupted, did_you_mean
 from kfp_magics.model import State
 from kfp_magics.options import BUILDERS, PLATFORMS, RunOptions
@@ -81,6 +81,7 @@ def _spoken(message: str, words: argparse.Namespace) -> str:
     source = getattr(words, "source", "")
     again = rf"kfp-magics run {source} --pipeline \1" if source.endswith(".ipynb") else f"kfp-magics run {source}"
     message = re.sub(r"%kfp_run (\S+)", again, message) if source else message
+    message = message.replace("%kfp_setup_auth", f"kfp-magics setup-auth {source}".strip())
     return re.sub(r"(?<!%)%kfp_(build|run|runs|logs|cancel|retry|compile|export|cd)\b", r"kfp-magics \1", message)
 
 
@@ -122,6 +123,7 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParse
 
     _add_building(commands)
     cli_delivery.add(commands, lambda source: author(_existing_file(source)), _open)
+    cli_setup.add(commands, lambda source: author(_existing_file(source)))
     _add_looking(commands)
     _add_serving(commands)
     for name, what in (("cancel", "end a run; exit handlers still run"), ("retry", "resume a failed run")):

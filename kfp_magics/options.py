@@ -108,3 +108,9 @@ def _destination(text: str) -> str:
     if f"{kind}{colon}" in FOLDERS:
         return f"{kind}:{Path(path).expanduser().absolute()}"
     return text.rstrip("/")
+
+
+def default_bucket(project: str, region: str) -> str:
+    """The bucket that Google's own tools use for the sources of a project."""
+    name = project.replace(":", "_").replace(".", "_").replace("google", "elgoog")
+    return f"{name}_cloudbuild" if region == "global" else f"{name}_{region}_cloudbuild"

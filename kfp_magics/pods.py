@@ -8,6 +8,16 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+CREDENTIALS = "GOOGLE_APPLICATION_CREDENTIALS"
+"""The variable by which Google's clients find a service account's key."""
+GCP_MOUNT = "/secret/gcp"
+"""Where such a key is mounted in steps."""
+
+
+def gcp_key_file(secret: str) -> str:
+    """Name of the file with the key, in a secret and where it is mounted."""
+    return f"{secret}.json"
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Toleration:

@@ -37,6 +37,9 @@ class Settings(HasTraits):
     connection = Unicode(
         "", help="Which server runs go to: a name that %kfp_connect made known; the one used last when empty."
     ).tag(config=True)
+    gcp_secret = Unicode(
+        "", help="Secret with a service account's key that steps on Kubernetes get; %kfp_setup_auth --secret makes it."
+    ).tag(config=True)
     server_timeout = Float(30.0, min=0.1, help="Seconds that one answer of a pipeline server may take.").tag(
         config=True
     )

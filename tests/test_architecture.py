@@ -22,7 +22,7 @@ LAYERS = (
     | {"server", "gateway", "delivery"},
     {"session"},
     {"magics", "widgets"},
-    {"cli_delivery"},
+    {"cli_delivery", "cli_setup"},
     {"cli"},
 )
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}

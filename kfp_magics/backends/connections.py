@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 Kind = Literal["local", "kfp", "vertex"]
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
+_SECRET = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
 _FORMS = "Write local, https://host[/pipeline], or vertex:project/region."
 
 
@@ -37,6 +38,7 @@ class Connection:
         pipeline_root: Where artifacts go; the server's own place when empty.
         service_account: Account that the steps have; the server's own when empty.
         network: Network that the steps are in, where the backend has one.
+        gcp_secret: Secret of the cluster with a service account's key that all steps get.
         token_env: Variable with a bearer token.
         token_file: File with a bearer token.
         service_account_token: Whether the token that Kubernetes mounts into pods is sent.
@@ -58,6 +60,7 @@ class Connection:
     pipeline_root: str = ""
     service_account: str = ""
     network: str = ""
+    gcp_secret: str = ""
     token_env: str = ""
     token_file: str = ""
     service_account_token: bool = False
@@ -113,6 +116,11 @@ def parse(word: str, options: Mapping[str, Json] | None = None) -> Connection:
     """
     given = {key: value for key, value in (options or {}).items() if value}
     _check(given)
+    if given.get("gcp_secret") and (word == "local" or word.startswith("vertex:")):
+        raise ArgumentError(
+            "Secrets of Kubernetes are there for steps on Kubernetes only.",
+            "Leave --gcp-secret out; on Vertex AI, --service-account says whose rights steps have.",
+        )
     if word == "local":
         return Connection()
     if word.startswith("vertex:"):
@@ -163,6 +171,11 @@ def _check(given: Mapping[str, Json]) -> None:
         raise ArgumentError("Dex wants a name and a password.", "Give --dex-user-env and --dex-password-env.")
     if not _NAMESPACE.fullmatch(given.get("namespace", "a")):
         raise ArgumentError(f"{given['namespace']!r} is no name of a namespace.", "kubectl get namespaces lists them.")
+    if not _SECRET.fullmatch(given.get("gcp_secret", "a")):
+        raise ArgumentError(
+            "--gcp-secret takes the name of a secret of Kubernetes, not what is in it.",
+            "Write --gcp-secret user-gcp-sa.",
+        )
     ways = (
         "token_env",
         "token_file",

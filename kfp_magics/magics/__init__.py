@@ -19,11 +19,12 @@ def register(shell: InteractiveShell) -> None:
     from kfp_magics.magics.look import LookMagics  # noqa: PLC0415
     from kfp_magics.magics.run import RunMagics  # noqa: PLC0415
     from kfp_magics.magics.servers import ServerMagics  # noqa: PLC0415
+    from kfp_magics.magics.setup import SetupMagics  # noqa: PLC0415
     from kfp_magics.magics.shell import current_session  # noqa: PLC0415
 
     session = current_session(shell)
     families = (AuthorMagics, BuildMagics, RunMagics, LookMagics, ActMagics, ServerMagics, DeliverMagics)
-    for family in (*families, NewDataMagics):
+    for family in (*families, NewDataMagics, SetupMagics):
         made = family(shell, session)
         shell.register_magics(made)
         offer(shell, session, {name: magic for kind in made.magics.values() for name, magic in kind.items()})

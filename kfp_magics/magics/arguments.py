@@ -8,6 +8,7 @@ from typing import Any
 
 from IPython.core.magic_arguments import argument
 
+from kfp_magics.delivery.auth.words import AUTH
 from kfp_magics.options import BUILDERS, PLATFORMS
 
 Decorator = Callable[[Any], Any]
@@ -82,6 +83,8 @@ _BUILD: tuple[Decorator, ...] = (
     argument("--force", action="store_true", help="Carry out Dockerfiles again, also when nothing changed."),
 )
 
+_AUTH: tuple[Decorator, ...] = tuple(argument(name, **options) for name, options in AUTH)
+
 
 def _group(members: tuple[Decorator, ...]) -> Decorator:
     def decorate(function: Any) -> Any:  # noqa: ANN401  (what IPython's decorators pass on)
@@ -103,3 +106,6 @@ part_arguments = _group(_PART)
 
 build_arguments = _group(_BUILD)
 """How images are built."""
+
+auth_arguments = _group(_AUTH)
+"""Who may do what on Google Cloud."""

@@ -28,6 +28,7 @@ class ServerMagics(KfpMagics):
     @argument("--pipeline-root", default="", help="Where artifacts go: gs://… or s3://…; else the server's place.")
     @argument("--service-account", default="", help="Account that the steps have.")
     @argument("--network", default="", help="Network that the steps are in (Vertex AI).")
+    @argument("--gcp-secret", default="", metavar="NAME", help="Secret with a Google key for all steps (Kubernetes).")
     @argument("--token-env", default="", metavar="NAME", help="Variable with a bearer token.")
     @argument("--token-file", default="", metavar="PATH", help="File with a bearer token; read anew when it changes.")
     @argument("--service-account-token", action="store_true", help="The token that Kubernetes mounts into this pod.")

@@ -44,3 +44,17 @@ class DifferencesCard(Text):
 
     def __repr__(self) -> str:
         return "".join(self.found.values()).rstrip("\n") or "The notebook and the exported files agree."
+
+
+@dataclass(frozen=True, repr=False)
+class AuthCard(Text):
+    """Who needs which rights on Google Cloud, and how they are given.
+
+    Attributes:
+        text: A script of bash, a file of Terraform, or where that was written to.
+    """
+
+    text: str
+
+    def __repr__(self) -> str:
+        return self.text.rstrip("\n")

@@ -35,6 +35,7 @@ class CheckedCard(Text):
             "namespace": one.namespace,
             "root": one.pipeline_root,
             "account": one.service_account,
+            "google key": f"secret {one.gcp_secret}, in all steps" if one.gcp_secret else "",
         }
         lines = [f"Runs go to {one.name}."]
         lines += [f"  {name:11}{value}" for name, value in facts.items() if value]

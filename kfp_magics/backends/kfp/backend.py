@@ -14,6 +14,7 @@ from kfp_magics.backends.connections import Checked, Connection, Connections
 from kfp_magics.backends.kfp import runs as forms
 from kfp_magics.backends.kfp import schedules, submission
 from kfp_magics.backends.kfp.looks import Look, Looks
+from kfp_magics.backends.kfp.secrets import with_key
 from kfp_magics.backends.kfp.service import Service
 from kfp_magics.backends.local import request as requests
 from kfp_magics.backends.local.checks import check_arguments
@@ -80,6 +81,9 @@ class KfpBackend:
         """The server of a connection that need not be known."""
         return Service(connection, timeout=self._settings.server_timeout, patience=self._settings.server_patience)
 
+    def _secret(self, service: Service) -> str:
+        return service.connection.gcp_secret or self._settings.gcp_secret
+
     def _going_on(self, target: str) -> list[str]:
         return [run.id for run in self._store.unfinished() if run.backend == self.name and run.target == target]
 
@@ -103,7 +107,8 @@ class KfpBackend:
         now = time.time()
         name = options.name or f"{irs.name(pipeline)} {time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(now))}"
         mark, again = submission.mark(options.key), bool(options.key)
-        body = forms.body_of(pipeline, arguments, options, service.connection, name=name, mark=mark)
+        complete = with_key(pipeline, self._secret(service))
+        body = forms.body_of(complete, arguments, options, service.connection, name=name, mark=mark)
         raw = submission.start_once(service, body, options.experiment, self._settings.server_patience, again=again)
         if again and (begun := self._store.known(str(raw["run_id"]))):
             return begun
@@ -137,7 +142,9 @@ class KfpBackend:
         """Puts a pipeline on the server, or a version of one that is there; see `KeepsPipelines.upload`."""
         service = self.service()
         version = version or time.strftime("%Y-%m-%d %H:%M:%S")
-        made, is_version = service.upload(name, ir, version=version, description=description)
+        secret = self._secret(service)
+        text = with_key(irs.parse(ir), secret).text if secret else ir
+        made, is_version = service.upload(name, text, version=version, description=description)
         what = f"version {version!r} of pipeline {name!r}" if is_version else f"pipeline {name!r}"
         return f"{what} is at {service.host}/#/pipelines/details/{made.get('pipeline_id', '')}"
 
@@ -146,6 +153,7 @@ class KfpBackend:
         pipeline = irs.parse(ir)
         check_arguments(pipeline, arguments, options)
         service = self.service(options.target)
+        pipeline = with_key(pipeline, self._secret(service))
         body = forms.body_of(
             pipeline, arguments, options, service.connection, name=wanted.name, mark=submission.mark()
         ) | {

@@ -17,6 +17,7 @@ from google.cloud.devtools.cloudbuild_v1.services.cloud_build.transports import 
 from kfp_magics.errors import BuildError
 from kfp_magics.google import TRANSIENT, Words, is_loopback, transport
 from kfp_magics.images.cloudbuild.archive import pack_source
+from kfp_magics.options import default_bucket
 
 if TYPE_CHECKING:
     from kfp_magics.images.base import ImageSpec
@@ -187,9 +188,3 @@ class Google:
         except (exceptions.NotFound, exceptions.RequestRangeNotSatisfiable):
             return b""
         return piece
-
-
-def default_bucket(project: str, region: str) -> str:
-    """The bucket that Google's own tools use for the sources of a project."""
-    name = project.replace(":", "_").replace(".", "_").replace("google", "elgoog")
-    return f"{name}_cloudbuild" if region == "global" else f"{name}_{region}_cloudbuild"
