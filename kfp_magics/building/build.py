@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from kfp_magics.building.plan import difference
 from kfp_magics.errors import BuildCancelledError, BuildError, WaitInterrupted
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from kfp_magics.building.choice import Builders
-    from kfp_magics.building.plan import Planned, Planner
+    from kfp_magics.building.plan import Planned
     from kfp_magics.building.record import Record, TaskLog
     from kfp_magics.model import Component, Run
     from kfp_magics.options import BuildOptions
@@ -98,6 +98,13 @@ class Build:
         return self.images
 
 
+class Plans(Protocol):
+    """What finds out what enters an image."""
+
+    def plan(self, component: Component, options: BuildOptions) -> Planned:
+        """Says what enters the image of a step."""
+
+
 class Work:
     """Carries out a build in this process.
 
@@ -116,7 +123,7 @@ class Work:
         components: Sequence[Component],
         options: BuildOptions,
         *,
-        planner: Planner,
+        planner: Plans,
         builders: Builders,
         store: Store,
     ) -> None:

@@ -205,17 +205,29 @@ class Images:
         check_destination(registry)
         return registry
 
-    def rebuild(self, plan: CIPlan, options: BuildOptions, tell: Callable[[str], None]) -> list[tuple[str, ImageRef]]:
+    def rebuild(
+        self, plan: CIPlan, options: BuildOptions, tell: Callable[[str], None], *, notebook: str = ""
+    ) -> list[tuple[str, ImageRef]]:
         """Builds what a change of a repository rebuilds; see `kfp_magics.delivery.run.rebuild`.
 
         Args:
             plan: The change.
             options: How.
             tell: Told what happens, a line at a time.
+            notebook: Path of the notebook, if it is one that asks.
         """
         from kfp_magics.delivery.run import rebuild  # noqa: PLC0415  (only for CI)
 
-        return list(rebuild(plan, self.builders, options.complete(self._settings), tell).items())
+        images = rebuild(
+            plan,
+            settings=self._settings,
+            store=self._store,
+            builders=self.builders,
+            options=options.complete(self._settings),
+            tell=tell,
+            notebook=notebook,
+        )
+        return list(images.items())
 
     def for_run(
         self, pipeline: Pipeline, options: RunOptions, on_build: Callable[[Build], None], *, notebook: str = ""

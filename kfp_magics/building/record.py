@@ -18,7 +18,7 @@ from kfp_magics.errors import BuildCancelledError, KfpMagicsError
 from kfp_magics.model import Failure, Run, State, Task
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
     from typing import TextIO
 
@@ -41,12 +41,16 @@ class Record:
         folder: The folder of the run.
         run: The build as it starts.
         held: The lock, open.
+        tell: Also told what the builders say, a line at a time.
     """
 
-    def __init__(self, store: Store, folder: Path, run: Run, held: int) -> None:
+    def __init__(
+        self, store: Store, folder: Path, run: Run, held: int, tell: Callable[[str], None] | None = None
+    ) -> None:
         self.folder = folder
         self.run = run
         self.held = held
+        self.tell = tell
         self._store = store
         self._guard = threading.Lock()
 
@@ -60,6 +64,7 @@ class Record:
         target: str,
         notebook: str = "",
         started_by: str = "notebook",
+        tell: Callable[[str], None] | None = None,
     ) -> Record:
         """Writes down that a build begins in this process.
 
@@ -70,6 +75,7 @@ class Record:
             target: Where the images go.
             notebook: Path of the notebook.
             started_by: ``notebook`` or ``cli``.
+            tell: Also told what the builders say.
         """
         now = time.time()
         run_id = f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime(now))}-{secrets.token_hex(3)}"
@@ -103,7 +109,7 @@ class Record:
         held = lock.take(folder)
         assert held is not None, "the folder is new"
         sign(held, os.getpid())
-        return cls(store, folder, store.save(run), held)
+        return cls(store, folder, store.save(run), held, tell)
 
     def ask_to_end(self) -> None:
         """Asks for the end of the build."""
@@ -188,13 +194,19 @@ class TaskLog:
 
     def write(self, text: str) -> None:
         """Adds text to the log."""
+        self._keep(text)
+        if self._record.tell is not None:
+            for line in text.splitlines():
+                self._record.tell(f"{self._name}: {line}")
+
+    def _keep(self, text: str) -> None:
         with self._guard:
             self._file.write(text)
             self._file.flush()
 
     def step(self, what: str, done: float | None = None) -> None:
         """Names what is being done now."""
-        self.write(f"{what}\n")
+        self._keep(f"{what}\n")
         with self._guard:
             now = time.monotonic()
             if now - self._written < _OFTEN:

@@ -2,55 +2,56 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from kfp_magics.building.build import Build, Work
 from kfp_magics.building.choice import check_destination
+from kfp_magics.building.plan import Planned
+from kfp_magics.building.record import Record
+from kfp_magics.model import Component
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from kfp_magics.building.choice import Builders
-    from kfp_magics.delivery.plan import Change, CIPlan
-    from kfp_magics.images.base import ImageRef
+    from kfp_magics.delivery.plan import CIPlan
+    from kfp_magics.images.base import ImageRef, ImageSpec
     from kfp_magics.options import BuildOptions
+    from kfp_magics.runs.store import Store
+    from kfp_magics.settings import Settings
 
-_AT_ONCE = 8
 
+@dataclass(frozen=True, slots=True)
+class _Committed:
+    """What enters the images is what lies in the folders, whatever the notebook says now."""
 
-@dataclass(kw_only=True, slots=True)
-class _Told:
-    """The log of one image: what a person wants to see on a CI machine, one line at a time."""
+    specs: Mapping[str, ImageSpec]
 
-    folder: str
-    tell: Callable[[str], None]
-    facts: dict[str, str | float] = field(default_factory=dict)
-
-    def write(self, text: str) -> None:
-        for line in text.splitlines():
-            self.tell(f"{self.folder}: {line}")
-
-    def step(self, what: str, done: float | None = None) -> None:
-        pass
-
-    def fact(self, name: str, value: str | float) -> None:
-        self.facts[name] = value
-
-    def check(self) -> None:
-        pass
+    def plan(self, component: Component, _options: BuildOptions) -> Planned:
+        return Planned(component=component, spec=self.specs[component.name], remarks=())
 
 
 def rebuild(
-    plan: CIPlan, builders: Builders, options: BuildOptions, tell: Callable[[str], None]
+    plan: CIPlan,
+    *,
+    settings: Settings,
+    store: Store,
+    builders: Builders,
+    options: BuildOptions,
+    tell: Callable[[str], None],
+    notebook: str = "",
 ) -> dict[str, ImageRef]:
-    """Builds the images that a change rebuilds, several at once.
+    """Builds the images that a change rebuilds, several at once, seen as one run.
 
     Args:
         plan: Made by `planned`, whose context must not have ended.
+        settings: Where the build is kept.
+        store: Where it is remembered.
         builders: Build them.
         options: How; complete.
         tell: Told what happens, a line at a time.
+        notebook: Path of the notebook, if it is one that asks.
 
     Returns:
         Folder → image.
@@ -59,14 +60,18 @@ def rebuild(
         BuildError: One cannot be built; the others are.
     """
     check_destination(options.registry)
-    wanted = [change for change in plan.changes if change.builds]
-
-    def one(change: Change) -> ImageRef:
-        assert change.spec is not None
-        return builders.choose(change.spec, options).build(change.spec, _Told(folder=change.folder, tell=tell))
-
-    if not wanted:
+    specs = {one.folder: one.spec for one in plan.changes if one.builds and one.spec is not None}
+    if not specs:
         return {}
-    with ThreadPoolExecutor(min(_AT_ONCE, len(wanted))) as pool:
-        jobs = {change.folder: pool.submit(one, change) for change in wanted}
-    return {folder: job.result() for folder, job in jobs.items()}
+    components = [Component(name=folder, language="context", source="") for folder in specs]
+    record = Record.begin(
+        settings,
+        store,
+        components,
+        target=options.registry,
+        notebook=notebook,
+        started_by=options.started_by,
+        tell=tell,
+    )
+    Work(record, components, options, planner=_Committed(specs), builders=builders, store=store).carry_out()
+    return Build(lambda: record.run, lambda _: True, record.ask_to_end).result()

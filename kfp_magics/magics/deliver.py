@@ -80,7 +80,10 @@ class DeliverMagics(KfpMagics):
         with planned(Path(words.dir), words.since or "HEAD", until) as plan:
             self.write(f"{plan}\n")
             if builds:
-                for name, image in self.session.images.rebuild(plan, options, lambda text: self.write(f"{text}\n")):
+                built = self.session.images.rebuild(
+                    plan, options, lambda text: self.write(f"{text}\n"), notebook=self.session.notebook
+                )
+                for name, image in built:
                     self.write(f"{name} {image}\n")
 
     def _told(self, words: Namespace, options: BuildOptions) -> Iterable[str]:

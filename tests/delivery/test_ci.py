@@ -18,7 +18,9 @@ from kfp_magics.delivery.git import Repository
 from kfp_magics.delivery.plan import planned
 from kfp_magics.delivery.steps import folder_spec
 from kfp_magics.errors import DeliveryError
+from kfp_magics.model import State
 from kfp_magics.options import BuildOptions
+from kfp_magics.runs.store import Store
 from kfp_magics.session import Session
 from kfp_magics.settings import Settings
 from tests.images.bases import push_description
@@ -115,6 +117,10 @@ def test_run_and_hook_rebuild_what_changed(exported: Path, registry: Server, rep
     built = shell("ci", "run", "--dir", exported, "--since", "", "--registry", target)
     assert f"one {target}/one@sha256:" in built
     assert f"two {target}/two@sha256:" in built
+    store = Store(Settings().store_path)
+    (build,) = [store.get(one.id) for one in store.list(kind="build")]
+    assert (build.state, build.started_by, build.target) == (State.SUCCEEDED, "cli", target)
+    assert {(one.id, one.outputs["did"]) for one in build.tasks} == {("one", "everything"), ("two", "everything")}
     hook = exported / ".git/hooks/post-commit"
     hook.write_text("#!/bin/sh\necho mine > mine.txt\nexit 0\n")
     for _ in range(2):  # the second time changes nothing
@@ -127,10 +133,30 @@ def test_run_and_hook_rebuild_what_changed(exported: Path, registry: Server, rep
     )
     assert f"one {target}/one@sha256:" in said.stderr + said.stdout
     assert "two " + target not in said.stderr + said.stdout
+    newest = store.get(store.list(kind="build")[0].id)
+    assert [(one.id, one.outputs["did"]) for one in newest.tasks] == [("one", "code")]
+    store.close()
     assert (exported / "mine.txt").read_text() == "mine\n"
     hook.write_text("#!/usr/bin/env python3\n")
     with pytest.raises(AssertionError, match="is no shell script"):
         shell("ci", "hook", "--dir", exported, "--registry", target)
+
+
+def test_an_image_that_cannot_be_built_fails_the_command_and_is_seen(
+    exported: Path, registry: Server, repository
+) -> None:
+    (exported / "steps/one/Dockerfile").write_text("FROM nowhere\nRUN false\n")
+    commit(exported)
+    words = ["ci", "run", "--dir", str(exported), "--since", "", "--builder", "append"]
+    command = [sys.executable, "-m", "kfp_magics.cli", *words, "--registry", f"{registry.host}/{repository}"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "The image of 'one' cannot be built" in done.stderr
+    store = Store(Settings().store_path)
+    build = store.get(store.list(kind="build")[0].id)
+    store.close()
+    assert build.state is State.FAILED
+    assert {one.id: one.state for one in build.tasks} == {"one": State.FAILED, "two": State.SUCCEEDED}
 
 
 def test_the_workflow_runs_step_by_step(exported: Path, registry: Server, repository: str, tmp_path: Path) -> None:
