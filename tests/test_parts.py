@@ -23,7 +23,6 @@ from kfp_magics.errors import ArgumentError, DefinitionError, KfpMagicsError, No
 from kfp_magics.magics.shell import current_session
 from kfp_magics.model import State
 from kfp_magics.options import BuildOptions, RunOptions
-from kfp_magics.runs.store import Store
 from kfp_magics.session import Session
 from tests.kfp.server import KfpServer
 
@@ -183,7 +182,7 @@ def test_it_is_exported_as_python_that_is_imported(cell: Cell, registry, reposit
     assert exported.write(target).written == []
 
 
-def test_a_server_runs_a_part_with_what_it_can_reach(cell: Cell, settings, store: Store) -> None:
+def test_a_server_runs_a_part_with_what_it_can_reach(cell: Cell, tmp_path: Path) -> None:
     server = KfpServer()
     try:
         cell("%kfp_pipeline late --part-of whole --from train")
@@ -200,7 +199,8 @@ def test_a_server_runs_a_part_with_what_it_can_reach(cell: Cell, settings, store
         cell("%kfp_run whole bucket=b --wait")
         cell("%kfp_pipeline late --part-of whole --from train --reuse last")
         cell(f"%kfp_connect {server.url}")
-        for wrong in ("%kfp_run late", "%kfp_upload late", "%kfp_schedule create late --every 1h"):
+        watch = f"%kfp_cd watch {tmp_path} --run late"
+        for wrong in ("%kfp_run late", "%kfp_upload late", "%kfp_schedule create late --every 1h", watch):
             with pytest.raises(ArgumentError, match="Copy it to a bucket and say where: births=gs://…"):
                 cell(wrong)
         assert len(server.pipelines) == 1

@@ -18,6 +18,7 @@ from kfp_magics.delivery.newdata.making import Wanted, name_of, rule_of
 from kfp_magics.delivery.newdata.rules import literal
 from kfp_magics.delivery.newdata.watchers import Watchers
 from kfp_magics.errors import DeliveryError, NotFoundError
+from kfp_magics.parts import placed
 from kfp_magics.runs.text import MARKS, table, when
 
 if TYPE_CHECKING:
@@ -76,6 +77,7 @@ class NewData:
         if not Path(folder).is_dir():
             raise DeliveryError(f"There is no folder {folder!r}.", f"Make it: mkdir -p {shlex.quote(folder)}")
         name = wanted.name or name_of(f"{folder}/", pipeline.name)
+        placed(pipeline, {}, options.backend or self._settings.backend)
         rule = rule_of(pipeline, replace(wanted, on=pattern, name=name))
         for other in self._ledger.watches():
             if other.rule.name == name and other.folder != folder:
