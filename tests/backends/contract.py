@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 
@@ -70,6 +70,18 @@ def test_a_run_begins_with_its_tasks_and_ends(place: Place) -> None:
     assert ended.parameters == {"first": 3}
     assert ended.finished >= ended.created - 1
     assert place.backend.poll(ended).state is State.SUCCEEDED  # and looking again changes nothing
+
+
+def test_asked_for_twice_with_one_key_it_is_one_run(place: Place) -> None:
+    options = SubmitOptions(name="keyed", experiment="contract", key="20260102-030405-abcdef")
+    first = place.backend.submit(ir_of("add"), {"first": 3}, options)
+    assert place.backend.submit(ir_of("add"), {"first": 3}, options).id == first.id
+    ended = place.end(first)
+    assert place.backend.submit(ir_of("add"), {"first": 3}, options) == ended
+    assert [run.id for run in place.store.list()] == [first.id]
+    other = place.backend.submit(ir_of("add"), {"first": 3}, replace(options, key="20260102-030405-fedcba"))
+    assert other.id != first.id
+    place.end(other)
 
 
 def test_mistakes_start_nothing(place: Place) -> None:

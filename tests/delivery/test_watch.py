@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,69 +12,12 @@ from IPython.core.interactiveshell import InteractiveShell
 from IPython.utils.capture import capture_output
 
 from kfp_magics.delivery.newdata.ledger import Ledger
-from kfp_magics.delivery.newdata.verbs import NewData
-from kfp_magics.delivery.newdata.watchers import Watchers
 from kfp_magics.errors import ArgumentError, DefinitionError, DeliveryError, NamesError, NotFoundError
-from kfp_magics.model import Run
-from kfp_magics.runs.store import Store
-from kfp_magics.settings import Settings
+from tests.delivery.watched import Place
 from tests.test_cli import kfp_magics
 
-PATIENCE = 60.0
 STEP = "%%kfp_component note --lang bash --in data:str --in epochs:int\necho $data"
 PIPELINE = "%%kfp_pipeline\ndef train(data: str, epochs: int = 1):\n    note(data=data, epochs=epochs)"
-
-
-class Place:
-    """A folder to drop files in, and what came of them."""
-
-    def __init__(self, settings: Settings, store: Store, folder: Path) -> None:
-        self.settings, self.store, self.folder = settings, store, folder
-        self.watchers = Watchers(settings)
-
-    def drop(self, name: str, text: str = "1,2\n") -> Path:
-        """Puts a finished file into the folder, as a careful program does."""
-        path = self.folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        draft = path.with_name(f".{path.name}")
-        draft.write_text(text)
-        draft.rename(path)
-        return path
-
-    def runs(self, count: int) -> list[Run]:
-        """The runs, the first one first, as soon as there are so many; and no more come."""
-        self.until(lambda: len(self.store.list()) >= count)
-        found = self.store.list()[::-1]
-        assert len(found) == count, [run.name for run in found]
-        return found
-
-    def until(self, reached: Callable[[], object]) -> None:
-        end = time.monotonic() + PATIENCE
-        while not reached():
-            assert time.monotonic() < end, self.log()
-            time.sleep(0.05)
-
-    def log(self) -> str:
-        return "".join(self.watchers.log_file(one.rule.name).read_text() for one in Ledger(self.store).watches())
-
-    def kill(self, name: str = "incoming-train") -> None:
-        """Ends a watcher without a warning."""
-        self.until(lambda: (self.watchers.holder(name) or (0, ""))[0])
-        holder = self.watchers.holder(name)
-        assert holder is not None
-        os.kill(holder[0], signal.SIGKILL)
-        self.until(lambda: self.watchers.holder(name) is None)
-
-
-@pytest.fixture
-def place(settings: Settings, store: Store, tmp_path: Path) -> Iterator[Place]:
-    folder = tmp_path / "incoming"
-    folder.mkdir()
-    made = Place(settings, store, folder)
-    yield made
-    data = NewData(settings, store)
-    for watch in Ledger(store).watches():
-        data.delete(watch.rule.name)
 
 
 @pytest.fixture
