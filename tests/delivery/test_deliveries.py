@@ -18,6 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from kfp_magics.backends.base import SubmitOptions
+from kfp_magics.backends.connections import Connections, parse
 from kfp_magics.backends.local import request as requests
 from kfp_magics.delivery.newdata.courier import Courier
 from kfp_magics.delivery.newdata.ledger import Batch, Ledger, Watch
@@ -29,6 +30,8 @@ from kfp_magics.runs.store import Store
 from tests.backends.pipelines import ir_of
 from tests.delivery.counting import counting
 from tests.delivery.watched import Place
+from tests.kfp.pipelines import ir_of as compiled_for_servers
+from tests.kfp.server import KfpServer
 from tests.local.conftest import Engine
 from tests.local.conftest import ir_of as compiled
 
@@ -320,6 +323,31 @@ def test_a_watcher_that_is_killed_again_and_again_misses_no_file_and_repeats_non
     assert sorted(run.parameters["first"] for run in runs) == sizes
     place.until(lambda: Ledger(place.store).counts("retrain") == {"started": len(sizes)})
     place.until(lambda: all(place.store.get(run.id).state is State.SUCCEEDED for run in runs))
+
+
+def test_what_came_while_the_server_was_down_is_started_afterwards_once_each(place: Place) -> None:
+    server = KfpServer()
+    Connections(place.settings.home_path).remember(parse(server.url))
+    one = watched(place)
+    patience = {"home": place.settings.home, "server_patience": 0.2, "server_timeout": 1.0}
+    remote = replace(one, backend="kfp", ir=compiled_for_servers("plain"), settings=patience)
+    Ledger(place.store).put(replace(remote, rule=replace(one.rule, pipeline="plain", templates={}, as_json=())), [])
+    server.flaky = 1.0
+    place.watchers.start("retrain")
+    names = [f"{number}.csv" for number in range(5)]
+    for name in names[:3]:
+        place.drop(name)
+    place.until(lambda: "It is tried again." in place.log())
+    place.kill("retrain")
+    for name in names[3:]:
+        place.drop(name)
+    place.watchers.start("retrain")
+    place.until(lambda: place.log().count("It is tried again.") >= 2)
+    assert place.store.list() == []
+    server.flaky = 0.0
+    place.until(lambda: Ledger(place.store).counts("retrain") == {"started": 5})
+    assert sorted(kept.body["display_name"] for kept in server.runs.values()) == [f"plain {name}" for name in names]
+    server.close()
 
 
 def test_a_second_watcher_does_not_begin(place: Place) -> None:

@@ -13,6 +13,7 @@ from kfp_magics.backends.connections import Connections, parse
 from kfp_magics.backends.kfp import KfpBackend
 from kfp_magics.errors import BackendError, LoginError, UnavailableError
 from kfp_magics.model import State
+from kfp_magics.runs.store import Store
 from kfp_magics.runs.watch import Watcher, refresh
 from tests.kfp.conftest import ended
 from tests.kfp.pipelines import ir_of
@@ -51,6 +52,16 @@ def test_a_request_that_takes_effect_late_leaves_one_run(server, backend, settin
     assert run.id in server.runs
     # What took effect after the run was found once more is the same request, which no client can take back.
     assert len(going_on) <= 2
+
+
+def test_a_run_that_a_process_started_before_it_died_is_found(server, backend, settings, tmp_path) -> None:
+    keyed = SubmitOptions(name="watched", experiment="trials", key="20260102-030405-abcdef")
+    run = backend.submit(ir_of("plain"), {}, keyed)
+    fresh = Store(tmp_path / "another.sqlite")  # which the first process did not come to write to
+    again = KfpBackend(settings, fresh).submit(ir_of("plain"), {}, keyed)
+    assert (list(server.runs), again.id) == ([run.id], run.id)
+    assert fresh.get(run.id).name == "watched"
+    fresh.close()
 
 
 def test_half_of_all_answers_fail_and_fifty_runs_start_once_and_end(server, backend, store, settings) -> None:

@@ -11,6 +11,7 @@ from kfp_magics.backends.vertex import VertexBackend
 from kfp_magics.backends.vertex.looks import Pace
 from kfp_magics.errors import ArgumentError, BackendError, LoginError, NotFoundError, UnavailableError
 from kfp_magics.model import State
+from kfp_magics.runs.store import Store
 from tests.kfp.pipelines import ir_of
 from tests.vertex.conftest import ended
 from tests.vertex.server import Fault
@@ -26,6 +27,16 @@ def test_a_run_starts_once(server, backend, code, after) -> None:
     run = backend.submit(ir_of("plain"), {}, OPTIONS)
     assert list(server.jobs) == [run.id]
     assert server.calls.count("CreatePipelineJob") == 2
+
+
+def test_a_run_that_a_process_started_before_it_died_is_found(server, backend, settings, tmp_path) -> None:
+    keyed = SubmitOptions(name="once", key="20260102-030405-abcdef")
+    run = backend.submit(ir_of("plain"), {}, keyed)
+    fresh = Store(tmp_path / "another.sqlite")  # which the first process did not come to write to
+    again = VertexBackend(settings, fresh).submit(ir_of("plain"), {}, keyed)
+    assert (list(server.jobs), again.id) == ([run.id], run.id)
+    assert fresh.get(run.id).name == "once"
+    fresh.close()
 
 
 def test_what_goes_on_failing_is_said(server, settings, backend) -> None:

@@ -83,8 +83,6 @@ class LocalBackend:
             options=options,
             settings=requests.engine_settings(self._settings),
         )
-        if options.key:
-            requests.clear(folder)
         requests.write(folder, request)
         stored = self._store.save(run)
         self._start(folder, self._take_lock(folder))

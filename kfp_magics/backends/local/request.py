@@ -69,16 +69,13 @@ def engine_settings(settings: Settings) -> dict[str, Json]:
     return {name: getattr(settings, name) for name in _SETTINGS} | {"home": str(settings.home_path)}
 
 
-def clear(folder: Path) -> None:
-    """Removes what a submission that ended too early left of the folder of a run."""
-    for leftover in (folder.with_name(f".{folder.name}"), folder):
-        if leftover.exists():
-            shutil.rmtree(leftover)
-
-
 def write(folder: Path, request: Request) -> None:
     """Writes the folder of a new run, whole or not at all."""
     draft = folder.with_name(f".{folder.name}")
+    if request.options.key:  # an earlier submission may have ended too early, and left it there
+        for leftover in (draft, folder):
+            if leftover.exists():
+                shutil.rmtree(leftover)
     draft.mkdir(parents=True, mode=0o700)
     options = asdict(request.options)
     options["input_artifacts"] = {name: str(path) for name, path in request.options.input_artifacts.items()}

@@ -55,6 +55,7 @@ class Watcher:
         self._courier = Courier(ledger, backends, tell)
         self._polls = False
         self._said = ""
+        self._pause = 0.0
 
     def run(self, stop: threading.Event) -> None:
         """Watches until it is asked to end, or the watch is forgotten.
@@ -62,20 +63,18 @@ class Watcher:
         Args:
             stop: Set when it is to end.
         """
-        pause = 0.0
-        while not stop.wait(pause):
+        while not stop.wait(self._pause):
             try:
                 version = self._ledger.version(self._name)
                 if version is None:
                     self._tell("The watch was deleted.")
                     return
                 self._follow(self._ledger.watch(self._name), version, stop)
-                pause = 0.0
             except FileNotFoundError as error:
                 self._say(f"There is no folder {error.filename}; it is watched as soon as it is there.")
-                pause = _CHECK
+                self._pause = _CHECK
             except PASSING as error:
-                pause = min(max(2 * pause, 1.0), _LONGEST_PAUSE)
+                self._pause = min(max(2 * self._pause, 1.0), _LONGEST_PAUSE)
                 self._say(f"{' '.join(str(error).split(chr(10)))} It is tried again.")
 
     def _say(self, text: str) -> None:
@@ -106,7 +105,7 @@ class Watcher:
                 folder.taken(found)
             if found or waits:
                 waits = self._courier.deliver(watch)
-            self._said = ""
+            self._said, self._pause = "", 0.0
             if time.monotonic() >= check:
                 check = time.monotonic() + _CHECK
                 if self._ledger.version(self._name) != version or _identity(watch.folder) != identity:
