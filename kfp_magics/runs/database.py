@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from kfp_magics.errors import StoreError
-from kfp_magics.model import Run, Task
+from kfp_magics.model import TRIGGER, Run, Task
 from kfp_magics.runs.filesystem import supports_wal
 
 if TYPE_CHECKING:
@@ -175,6 +175,8 @@ def run_row(run: Run, revision: int) -> dict[str, Json]:
         column: clean(body[column])
         for column in ("id", "name", "kind", "pipeline", "experiment", "notebook", "backend", "started_by")
     }
+    if run.started_by.startswith(TRIGGER):  # one kind to filter by, however many files there are
+        columns["started_by"] = TRIGGER.partition(":")[0]
     return {
         **columns,
         "attempt": run.attempt,

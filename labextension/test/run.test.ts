@@ -10,7 +10,7 @@ import { areaUnder, matrixOf, rocOf } from '../src/run/plots';
 import { pieces } from '../src/view/ansi';
 import { fold } from '../src/view/fold';
 import { placeInLayers } from '../src/view/layers';
-import { bytes, isPage, valueText, visible } from '../src/view/text';
+import { bytes, isPage, starter, trigger, valueText, visible } from '../src/view/text';
 import type { Task } from '../src/view/types';
 
 function task(id: string, kind: string, parent: string, state: Task['state'] = 'succeeded'): Task {
@@ -18,6 +18,16 @@ function task(id: string, kind: string, parent: string, state: Task['state'] = '
   const base = { id, kind, parent, state, name: id, component, image, reason, cell_id, attempt: 1, cached: false };
   return { ...base, needs: [], started: 1, finished: 2, inputs: {}, outputs: {}, artifacts: [], error: null };
 }
+
+describe('who started a run', () => {
+  it('names new data, and shows what is hostile in its name', () => {
+    const run = { started_by: 'trigger: /data/in/a\u202e.csv', notebook: '/a/n.ipynb' };
+    expect(trigger(run)).toBe('/data/in/a·.csv');
+    expect(starter(run)).toBe('new data');
+    expect(trigger({ started_by: 'schedule' })).toBe('');
+    expect(starter({ started_by: 'schedule', notebook: '' })).toBe('schedule');
+  });
+});
 
 describe('text', () => {
   it('shows control characters and takes away what turns text around', () => {

@@ -117,6 +117,12 @@ describe('the view', () => {
     expect(document.querySelector('.kfpm-head')?.textContent).toContain('6 of 6 steps');
   });
 
+  it('names the new data that started a run', () => {
+    expect(document.querySelector('.kfpm-head')?.textContent).not.toContain('started by');
+    view.update({ ...copy(), started_by: 'trigger: gs://data/in/<b>a</b>.csv' });
+    expect(document.querySelector('.kfpm-head')?.textContent).toContain('started by gs://data/in/<b>a</b>.csv');
+  });
+
   it('never reads a value as HTML', () => {
     view.update(run);
     expect(document.querySelector('b')).toBeNull();

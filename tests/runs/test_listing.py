@@ -80,6 +80,19 @@ def test_filters_search_and_facets_agree(store: Store) -> None:
     assert listing.states(store)[0] == {"failed": 2, "running": 1}
 
 
+def test_runs_of_new_data_are_one_kind_to_filter_by_and_each_says_which(store: Store) -> None:
+    for number in range(3):
+        store.save(Run(id=f"r{number}", name="x", started_by=f"trigger: gs://data/{number}.csv"))
+    store.save(Run(id="other", name="x", started_by="cli"))
+    assert listing.facets(store, Filter())["started_by"] == [
+        {"value": "trigger", "count": 3},
+        {"value": "cli", "count": 1},
+    ]
+    page = listing.page(store, Filter(values={"started_by": ["trigger"]}), limit=9)
+    assert [row["started_by"] for row in page.rows] == [f"trigger: gs://data/{number}.csv" for number in (2, 1, 0)]
+    assert store.get("r1").started_by == "trigger: gs://data/1.csv"
+
+
 def test_progress_counts_steps_and_not_their_groups(store: Store) -> None:
     tasks = (
         Task(id="loop", name="loop", kind="loop", state=State.RUNNING),

@@ -10,7 +10,7 @@ import { element } from '../view/dom';
 import { t } from '../view/i18n';
 import { stateIcon } from '../view/icons';
 import { TaskViews } from '../view/tasks';
-import { ago, isPage, lasted, starter, stateWord, stepsDone, visible } from '../view/text';
+import { ago, isPage, lasted, starter, stateWord, stepsDone, trigger, visible } from '../view/text';
 import { canRetry, isFinal, isStep, mostTelling, type Run } from '../view/types';
 import type { ArtifactContext } from './artifacts';
 import { RunPane } from './runpane';
@@ -129,7 +129,7 @@ export class RunPage {
       lasted(run, now),
       stepsDone(done, steps.length, run.kind),
       run.pipeline === run.name ? '' : visible(run.pipeline.slice(0, 200)),
-      starter(run),
+      trigger(run) === '' ? starter(run) : t('started by %1', trigger(run)),
       ago(run.created, now)
     ];
     const name = element('h2', { title: visible(run.name.slice(0, 1000)) }, visible(run.name.slice(0, 300)));

@@ -3,7 +3,7 @@
 import { errorBox, listOf, valueTable } from '../view/blocks';
 import { element } from '../view/dom';
 import { t } from '../view/i18n';
-import { moment, starter, visible } from '../view/text';
+import { moment, starter, trigger, visible } from '../view/text';
 import type { Run, Task, Values } from '../view/types';
 
 export class RunPane {
@@ -74,7 +74,7 @@ function facts(run: Run): HTMLElement[] {
   const rows: [string, string][] = [
     [t('Pipeline'), run.pipeline],
     [t('Experiment'), run.experiment],
-    [t('Started by'), starter(run)],
+    [t('Started by'), trigger(run) || starter(run)],
     [t('Notebook'), run.notebook],
     [t('Created'), moment(run.created)],
     [t('Finished'), run.finished === null ? '' : moment(run.finished)],

@@ -6,7 +6,7 @@ import { element } from './dom';
 import { stateIcon } from './icons';
 import { t } from './i18n';
 import { TaskViews } from './tasks';
-import { lasted, staleSince, stateWord, stepsDone, visible } from './text';
+import { lasted, staleSince, stateWord, stepsDone, trigger, visible } from './text';
 import { isFinal, isStep, mostTelling, type Run } from './types';
 
 export interface Callbacks {
@@ -103,7 +103,9 @@ function heading(run: Run, now: number): Node[] {
   const done = steps.filter(task => isFinal(task.state)).length;
   const progress = stepsDone(done, steps.length, run.kind);
   const stale = staleSince(run);
-  const facts = [stateWord(run.state), lasted(run, now), progress, stale].filter(one => one !== '').join(' · ');
+  const data = trigger(run);
+  const started = data === '' ? '' : t('started by %1', data);
+  const facts = [stateWord(run.state), lasted(run, now), progress, started, stale].filter(one => one !== '').join(' · ');
   const bar = element('progress', { max: String(Math.max(1, steps.length)), value: String(done), 'aria-label': progress });
   return [
     element(

@@ -121,8 +121,18 @@ export function bytes(count: number): string {
   return `${(count / 1000 ** power).toFixed(power === 0 ? 0 : 1)} ${units[power] ?? ''}`;
 }
 
+const TRIGGER = 'trigger: ';
+
+/** The new data that started a run: its URI, or nothing when something else did. */
+export function trigger(run: Pick<Run, 'started_by'>): string {
+  return run.started_by.startsWith(TRIGGER) ? visible(run.started_by.slice(TRIGGER.length, 1000)) : '';
+}
+
 /** Who started a run, in a word or two. */
 export function starter(run: Pick<Run, 'started_by' | 'notebook'>): string {
+  if (trigger(run) !== '') {
+    return t('new data');
+  }
   if (run.started_by === 'notebook' && run.notebook !== '') {
     return visible(fileName(run.notebook).slice(0, 100));
   }
