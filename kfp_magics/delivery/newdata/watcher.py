@@ -108,7 +108,10 @@ class Watcher:
             self._said, self._pause = "", 0.0
             if time.monotonic() >= check:
                 check = time.monotonic() + _CHECK
-                if self._ledger.version(self._name) != version or _identity(watch.folder) != identity:
+                now = self._ledger.version(self._name)
+                if now not in {None, version}:
+                    self._tell("The watch was changed.")
+                if now != version or _identity(watch.folder) != identity:
                     return
 
     def _changes(self, folder: str, stop: threading.Event) -> Iterator[list[str]]:
