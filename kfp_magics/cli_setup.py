@@ -1,17 +1,20 @@
-"""The command line's verbs about what stands around a notebook: ``setup-auth``."""
+"""The command line's verbs about what stands around a notebook: ``doctor``, ``setup-auth``."""
 
 from __future__ import annotations
 
+import json
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kfp_magics.delivery.auth.words import AUTH, auth_options, typed
+from kfp_magics.errors import KfpMagicsError
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable
 
+    from kfp_magics.doctor.findings import Case
     from kfp_magics.session import Session
 
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001  (argparse has no public name for it)
@@ -32,6 +35,14 @@ def add(commands: Commands, author: Author) -> None:
         text: str = options["help"]
         auth.add_argument(name, **{**options, "help": f"{text[0].lower()}{text[1:].rstrip('.')}"})
     auth.set_defaults(command=lambda words: _setup_auth(words, author))
+    doctor = commands.add_parser("doctor", help="look at what everything needs, and tell what mends what is missing")
+    doctor.add_argument(
+        "groups", nargs="*", metavar="GROUP", help="author, panel, build, run, ci, cd; all when left out"
+    )
+    doctor.add_argument("--notebook", default="", metavar="FILE", help="notebook whose export is compared")
+    doctor.add_argument("--dir", default=".", help="the exported folder; this one when left out")
+    doctor.add_argument("--json", action="store_true", help="as JSON")
+    doctor.set_defaults(command=lambda words: _doctor(words, author))
 
 
 def _setup_auth(words: argparse.Namespace, author: Author) -> int:
@@ -47,3 +58,35 @@ def _setup_auth(words: argparse.Namespace, author: Author) -> int:
     else:
         print(text.script(plan, how), end="")
     return 0
+
+
+def _doctor(words: argparse.Namespace, author: Author) -> int:
+    from kfp_magics.doctor.checks import diagnose, groups  # noqa: PLC0415  (only when something is wrong)
+    from kfp_magics.widgets.doctor import show  # noqa: PLC0415  (drawn only now)
+
+    case = _case(words, groups(words.groups), author)
+    if not words.json:
+        return int(any(one.fails for one in show(diagnose(case), in_kernel=False).findings))
+    found = list(diagnose(case))
+    print(json.dumps([one.to_json() for one in found], indent=1))
+    return int(any(one.fails for one in found))
+
+
+def _case(words: argparse.Namespace, wanted: frozenset[str], author: Author) -> Case:
+    from kfp_magics.doctor.findings import Case  # noqa: PLC0415  (as above)
+    from kfp_magics.settings import Settings  # noqa: PLC0415
+
+    folder = Path(words.dir)
+    if not words.notebook:
+        return Case(settings=Settings(), wanted=wanted, folder=folder)
+    try:
+        session = author(words.notebook)
+    except KfpMagicsError as error:
+        return Case(settings=Settings(), wanted=wanted, folder=folder, notebook=words.notebook, trouble=error)
+    return Case(
+        settings=session.settings,
+        wanted=wanted,
+        definitions=session.definitions,
+        notebook=words.notebook,
+        folder=folder,
+    )

@@ -51,11 +51,12 @@ class Engine:
     rootless: bool = False
 
 
-def find(name: str) -> Engine:
+def find(name: str, patience: float = _PATIENCE) -> Engine:
     """Looks for an engine and asks whether it works.
 
     Args:
         name: docker, podman or buildah.
+        patience: Seconds in which it has to answer.
 
     Raises:
         EngineError: It is not here, or does not work; the message has its own words.
@@ -66,10 +67,10 @@ def find(name: str) -> Engine:
     command = [program, "info", "--format", "{{json .}}"] if name != "buildah" else [program, "info"]
     try:
         done = subprocess.run(
-            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=_PATIENCE, check=False
+            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=patience, check=False
         )
     except subprocess.TimeoutExpired:
-        raise EngineError(f"{name} does not answer within {_PATIENCE:g} s.", _START[name]) from None
+        raise EngineError(f"{name} does not answer within {patience:g} s.", _START[name]) from None
     except OSError as error:
         raise EngineError(f"{name} cannot be started: {error.strerror}.", _INSTALL[name]) from error
     said: dict[str, Json] = {}

@@ -104,11 +104,15 @@ class Settings(HasTraits):
 
     def __init__(self, **values: Any) -> None:  # noqa: ANN401  (traits check them)
         super().__init__()
+        self.read_again()
+        for name, value in values.items():
+            self._put(name, value, "the arguments")
+
+    def read_again(self) -> None:
+        """Takes what the environment and the nearest ``pyproject.toml`` say now; the rest stays as it is."""
         for source, found in (("pyproject.toml", _from_project()), ("the environment", _from_environment(self))):
             for name, value in found.items():
                 self._put(name, value, source)
-        for name, value in values.items():
-            self._put(name, value, "the arguments")
 
     def _put(self, name: str, value: Any, source: str) -> None:  # noqa: ANN401  (traits check it)
         if not self.has_trait(name):

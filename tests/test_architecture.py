@@ -19,7 +19,7 @@ LAYERS = (
     {"ir", "engines", "google", "installer", "reusing"},
     COMPILER | {"cells", "compiler_channels", "parts", "images", "backends", "runs", "arguments", "live"},
     {"handles", "authoring", "building", "trying", "definitions", "planning", "servers", "starting"}
-    | {"server", "gateway", "delivery"},
+    | {"server", "gateway", "delivery", "doctor"},
     {"session"},
     {"magics", "widgets"},
     {"cli_delivery", "cli_setup"},

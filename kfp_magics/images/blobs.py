@@ -129,6 +129,13 @@ class Blobs:
         self._exchange.expect(response, {200, 206}, f"the blob {digest[:19]}… in {repository}")
         return response
 
+    def begin_and_give_up(self, repository: str) -> None:
+        """Begins an upload, which takes the right to push, and ends it without a byte."""
+        session = self._session(repository)
+        self._exchange.once(
+            "DELETE", session, Access(repository, PUSH)
+        )  # where that is not known, it runs out by itself
+
     def _session(self, repository: str) -> str:
         url = self._exchange.url(repository, "blobs", "uploads/")
         response = self._exchange.once("POST", url, Access(repository, PUSH), headers=_EMPTY)

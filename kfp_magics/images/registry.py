@@ -170,6 +170,14 @@ class Registry:
             url = self._wire.join(following, response.request.url) if following else ""
         return sorted(found)
 
+    def may_push(self, repository: str) -> None:
+        """Asks whether something may be pushed: an upload is begun and given up; no image and no blob comes of it.
+
+        Raises:
+            AccessDeniedError: It may not.
+        """
+        self._wire.retrying(f"asking to push to {repository}", lambda: self._blobs.begin_and_give_up(repository))
+
     def has_blob(self, repository: str, digest: str) -> bool:
         """Whether a blob is in a repository."""
         return self._wire.retrying(f"looking for a blob of {repository}", lambda: self._blobs.has(repository, digest))
@@ -260,10 +268,13 @@ class Registries:
 
     Args:
         settings: Which hosts speak plain HTTP, whom to trust, where logins are.
+        timeout: Seconds without a byte after which a request counts as failed.
+        attempts: How often something is tried before it counts as failed.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, timeout: float = 60.0, attempts: int = 5) -> None:
         self._settings = settings
+        self._timeout, self._attempts = timeout, attempts
         self._open: dict[str, Registry] = {}
         self._lock = threading.Lock()
 
@@ -279,6 +290,8 @@ class Registries:
                     plain_http=True if host in plain else None,
                     ca_file=settings.registry_ca_file,
                     credentials=default_credentials(settings.registry_secrets),
+                    timeout=self._timeout,
+                    attempts=self._attempts,
                 )
             return self._open[host]
 

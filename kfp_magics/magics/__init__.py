@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 def register(shell: InteractiveShell) -> None:
-    """Registers every family of magics with one session for the shell."""
+    """Registers every family of magics with one session for the shell; again, it reads the settings anew."""
     from kfp_magics.magics.act import ActMagics  # noqa: PLC0415  (IPython only when a shell asks)
     from kfp_magics.magics.author import AuthorMagics  # noqa: PLC0415
     from kfp_magics.magics.build import BuildMagics  # noqa: PLC0415
@@ -23,6 +23,7 @@ def register(shell: InteractiveShell) -> None:
     from kfp_magics.magics.shell import current_session  # noqa: PLC0415
 
     session = current_session(shell)
+    session.settings.read_again()
     families = (AuthorMagics, BuildMagics, RunMagics, LookMagics, ActMagics, ServerMagics, DeliverMagics)
     for family in (*families, NewDataMagics, SetupMagics):
         made = family(shell, session)

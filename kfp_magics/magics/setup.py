@@ -1,4 +1,4 @@
-"""What stands around a notebook: ``%kfp_setup_auth``."""
+"""What stands around a notebook: ``%kfp_doctor``, ``%kfp_setup_auth``."""
 
 from __future__ import annotations
 
@@ -44,3 +44,30 @@ class SetupMagics(KfpMagics):
             verbs.done(plan, lambda told: self.write(f"{told}\n"))
             return None
         return AuthCard(text.script(plan, how))
+
+    @magic_arguments()
+    @argument(
+        "groups", nargs="*", metavar="GROUP", help="author, panel, build, run, ci, cd; all of them when left out."
+    )
+    @argument("--dir", default=".", help="The exported folder; this one when left out.")
+    @line_magic
+    def kfp_doctor(self, line: str) -> None:
+        """Looks at what authoring, building, running and delivering need, and tells what mends what is missing.
+
+        Nothing is changed. What is not set up counts as missing when its group is named: %kfp_doctor build.
+        """
+        from kfp_magics.doctor.checks import diagnose, groups  # noqa: PLC0415  (only when something is wrong)
+        from kfp_magics.doctor.findings import Case  # noqa: PLC0415  (as above)
+        from kfp_magics.widgets.doctor import show  # noqa: PLC0415  (drawn only now)
+
+        words = parse(self.kfp_doctor, line)
+        in_kernel = hasattr(self.shell, "kernel")
+        case = Case(
+            settings=self.session.settings,
+            wanted=groups(words.groups),
+            definitions=self.session.definitions,
+            notebook=self.session.notebook,
+            in_kernel=in_kernel,
+            folder=Path(words.dir),
+        )
+        show(diagnose(case), in_kernel=in_kernel)

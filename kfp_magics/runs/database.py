@@ -7,7 +7,7 @@ import os
 import secrets
 import sqlite3
 import time
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
 
 from kfp_magics.errors import StoreError
@@ -241,6 +241,34 @@ def connect(path: Path, patience: float) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+VERSION = len(_MIGRATIONS)
+"""Of the file, as this version of kfp-magics writes it."""
+
+
+def look(path: Path, patience: float) -> int:
+    """Looks at a file that is there, and changes nothing.
+
+    Args:
+        path: The file.
+        patience: Seconds to wait for another process that is writing.
+
+    Returns:
+        Its version.
+
+    Raises:
+        StoreError: It is damaged, or of a newer version, or of something else.
+    """
+    with (
+        translated(path),
+        closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", timeout=patience, uri=True)) as file,
+    ):
+        version = _version(file, path)
+        found = file.execute("PRAGMA quick_check(1)").fetchone()[0]
+    if found != "ok":
+        raise StoreError(f"The store {str(path)!r} is damaged: {found}.", _ELSEWHERE)
+    return version
 
 
 def _prepare(connection: sqlite3.Connection, path: Path, patience: float) -> None:
