@@ -48,10 +48,11 @@ def size_text(count: float) -> str:
 
 
 def lasted(one: Run | Task) -> str:
-    """How long a run or a task took, or has taken so far; nothing before it starts."""
+    """How long a run or a task took, or has taken so far as is known; nothing before it starts."""
     if one.started is None:
         return ""
-    end = one.finished if one.finished is not None else time.time()
+    moments = (one.finished, getattr(one, "stale", None), time.time())  # a run says since when nothing is known of it
+    end = next(moment for moment in moments if moment is not None)
     return duration(max(0.0, end - one.started))
 
 

@@ -202,5 +202,12 @@ describe('a line of the list', () => {
     const [first] = node.children;
     drawLine({ kind: 'run', row, at: 4, of: 9, depth: 0 }, node, marks);
     expect(node.children[0]).toBe(first);
+    // Of a run whose server is away nothing is claimed that nobody knows.
+    expect(node.textContent).toContain('10 s');
+    const stale = { ...row, stale: 93, stale_reason: 'the server fails (500)', revision: 2 };
+    drawLine({ kind: 'run', row: stale, at: 4, of: 9, depth: 0 }, node, { ...marks, now: 5000 });
+    expect(node.querySelector('.kfpm-row-sub')?.textContent).toMatch(/^stale since .*: the server fails \(500\) · /);
+    expect(node.querySelector('.kfpm-row-side')?.textContent).toBe('3.0 sstale');
+    expect(node.title).toContain('the server fails (500)');
   });
 });

@@ -37,7 +37,8 @@ class Fault:
         body: Of that answer.
         kind: Its content type.
         headers: Of that answer.
-        delay: Seconds before the answer.
+        delay: Seconds before the request takes effect.
+        lag: Seconds after it took effect and before the answer.
         lose: The request takes effect, and then the connection is cut.
         cut: Half of the answer is sent, then the connection is cut.
     """
@@ -49,6 +50,7 @@ class Fault:
     kind: str = "application/json"
     headers: dict[str, str] = field(default_factory=dict)
     delay: float = 0.0
+    lag: float = 0.0
     lose: bool = False
     cut: bool = False
 
@@ -74,6 +76,8 @@ class KfpServer:
         lasts: Seconds that a run goes on.
         faults: What is still to go wrong.
         flaky: Share of requests that fail, one way or another.
+        slow: Seconds after which some of them are answered; none of them when 0.
+        failed: How many did.
         tokens: Bearer tokens that are let in; everybody is when empty.
         sessions: Cookies of sessions that Dex gave; None when there is no Dex.
         dex: Name → password.
@@ -97,6 +101,8 @@ class KfpServer:
         self.lasts = 0.3
         self.faults: list[Fault] = []
         self.flaky = 0.0
+        self.slow = 0.0
+        self.failed = 0
         self.random = random.Random(7)
         self.tokens: set[str] = set()
         self.seen_tokens: list[str] = []
@@ -163,6 +169,7 @@ class KfpServer:
         if fault.status:
             return self.send(http, fault.status, fault.body, fault.kind, fault.headers)
         status, answer, kind, headers = self.decide(http, line, body)
+        time.sleep(fault.lag)
         if fault.lose:
             return self.reset(http)
         self.send(http, status, answer, kind, headers, cut=fault.cut)
@@ -174,14 +181,14 @@ class KfpServer:
                 one.times -= 1
                 return one
         if self.flaky and self.random.random() < self.flaky:
-            return self.random.choice(
-                [
-                    Fault("", status=500, body=b'{"error":"boom","code":13,"message":"Internal error"}'),
-                    Fault("", status=503, body=b"upstream connect error", kind="text/plain"),
-                    Fault("", lose=True),
-                    Fault("", cut=True),
-                ]
-            )
+            self.failed += 1
+            ways = [
+                Fault("", status=500, body=b'{"error":"boom","code":13,"message":"Internal error"}'),
+                Fault("", status=503, body=b"upstream connect error", kind="text/plain"),
+                Fault("", lose=True),
+                Fault("", cut=True),
+            ]
+            return self.random.choice([*ways, Fault("", lag=self.slow)] if self.slow else ways)
         return Fault("")
 
     @staticmethod

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-import threading
 import time
 
 import pytest
@@ -14,7 +13,7 @@ from kfp_magics.backends.kfp import KfpBackend
 from kfp_magics.errors import BackendError, LoginError, UnavailableError
 from kfp_magics.model import State
 from kfp_magics.runs.store import Store
-from kfp_magics.runs.watch import Watcher, refresh
+from kfp_magics.runs.watch import Watcher
 from tests.kfp.conftest import ended
 from tests.kfp.pipelines import ir_of
 from tests.kfp.server import LOGIN_PAGE, Fault
@@ -62,29 +61,6 @@ def test_a_run_that_a_process_started_before_it_died_is_found(server, backend, s
     assert (list(server.runs), again.id) == ([run.id], run.id)
     assert fresh.get(run.id).name == "watched"
     fresh.close()
-
-
-def test_half_of_all_answers_fail_and_fifty_runs_start_once_and_end(server, backend, store, settings) -> None:
-    settings.server_patience = 60.0
-    server.flaky = 0.5
-    runs: list = []
-
-    def start(number: int) -> None:
-        runs.append(backend.submit(ir_of("plain"), {}, SubmitOptions(name=f"run {number}", experiment="storm")))
-
-    threads = [threading.Thread(target=lambda n=n: [start(k) for k in range(n, 50, 10)]) for n in range(10)]
-    for thread in threads:
-        thread.start()
-    deadline = time.monotonic() + 90
-    while any(thread.is_alive() for thread in threads) or store.unfinished():
-        assert time.monotonic() < deadline, [run.name for run in store.unfinished()]
-        refresh(store, {"kfp": backend})
-        time.sleep(0.2)
-    going = [kept.body["display_name"] for kept in server.runs.values() if kept.ended != "CANCELED"]
-    assert sorted(going) == sorted(f"run {number}" for number in range(50))
-    assert {store.get(run.id).state for run in runs} == {State.SUCCEEDED}
-    assert len(runs) == 50
-    assert len(server.experiments) == 1
 
 
 def test_a_server_that_is_down_makes_a_run_stale_and_never_ends_its_watching(server, connect, store, settings) -> None:

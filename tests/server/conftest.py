@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import asyncio
 import json
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +17,7 @@ from tornado.httpclient import HTTPClientError
 from kfp_magics.backends.base import StepSource, SubmitOptions
 from kfp_magics.runs.store import Store
 from kfp_magics.server.base import SERVICE
+from kfp_magics.server.events import SCHEMA_ID
 from kfp_magics.server.service import Service
 from kfp_magics.settings import Settings
 from tests.local.conftest import Engine, ir_of
@@ -35,6 +38,7 @@ class Answer:
 
 
 Ask = Callable[..., Awaitable[Answer]]
+Next = Callable[[], Awaitable[dict[str, Any]]]
 
 
 @pytest.fixture
@@ -88,6 +92,30 @@ def ask(jp_fetch: Any) -> Ask:
     return fetch
 
 
+@pytest.fixture
+def listen(jp_ws_fetch: Any, ask: Ask) -> Any:
+    """Listens as a tab does: snapshot first, then what comes."""
+
+    @asynccontextmanager
+    async def open_stream() -> AsyncIterator[Next]:
+        socket = await jp_ws_fetch("api", "events", "subscribe")
+        await ask("GET", "/status")
+
+        async def receive() -> dict[str, Any]:
+            while True:
+                message = await asyncio.wait_for(socket.read_message(), 20)
+                assert message is not None, "the socket was closed"
+                event = json.loads(message)
+                if event.pop("schema_id") == SCHEMA_ID:
+                    contract.validator("RunEvent").validate(event)
+                    return event  # type: ignore[no-any-return]
+
+        yield receive
+        socket.close()
+
+    return open_stream
+
+
 @pytest.fixture(scope="session")
 def ir(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A compiled pipeline of two steps."""
@@ -106,8 +134,6 @@ def options(**changes: Any) -> SubmitOptions:
 
 
 async def until(reached: Callable[[], Awaitable[Any]], seconds: float = 60) -> Any:
-    import asyncio
-
     deadline = time.monotonic() + seconds
     while not (found := await reached()):
         assert time.monotonic() < deadline, "it never came so far"

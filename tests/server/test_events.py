@@ -11,47 +11,17 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
-import pytest
-
 from kfp_magics.backends.local import lock
 from kfp_magics.model import Run, State, Task
 from kfp_magics.runs.store import Store
-from kfp_magics.server.events import SCHEMA_ID
 from tests.local.conftest import Engine
 from tests.server import contract
 from tests.server.conftest import Ask, options, until
-
-Next = Callable[[], Awaitable[dict[str, Any]]]
-
-
-@pytest.fixture
-def listen(jp_ws_fetch: Any, ask: Ask) -> Any:
-    """Listens as a tab does: snapshot first, then what comes."""
-
-    @asynccontextmanager
-    async def open_stream() -> AsyncIterator[Next]:
-        socket = await jp_ws_fetch("api", "events", "subscribe")
-        await ask("GET", "/status")
-
-        async def receive() -> dict[str, Any]:
-            while True:
-                message = await asyncio.wait_for(socket.read_message(), 20)
-                assert message is not None, "the socket was closed"
-                event = json.loads(message)
-                if event.pop("schema_id") == SCHEMA_ID:
-                    contract.validator("RunEvent").validate(event)
-                    return event  # type: ignore[no-any-return]
-
-        yield receive
-        socket.close()
-
-    return open_stream
 
 
 async def test_two_tabs_see_a_run_that_a_kernel_started_proceed(listen: Any, ask: Ask, ir: str, engine: Engine) -> None:

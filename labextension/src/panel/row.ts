@@ -5,7 +5,7 @@ import type { Line } from '../model/runs';
 import { element } from '../view/dom';
 import { t, tn } from '../view/i18n';
 import { stateIcon } from '../view/icons';
-import { ago, fileName, lasted, moment, starter, stateWord, visible } from '../view/text';
+import { ago, fileName, lasted, moment, staleSince, starter, stateWord, visible } from '../view/text';
 import { isFinal, type State } from '../view/types';
 
 const LONG = 300; // characters of a name that are put into the page
@@ -77,8 +77,9 @@ function rowParts(row: RunRow | undefined, marks: LineMarks): Node[] {
   const kind = row.kind === 'build' ? t('image build') : row.kind === 'try' ? t('trial') : row.pipeline;
   // A name that nobody chose says the pipeline already, and so does the head of its group.
   const isSaid = row.name.startsWith(kind) || marks.grouping === 'pipeline';
-  const sub = [isSaid ? '' : kind, starter(row), ago(row.created, marks.now)];
-  const steps = isFinal(row.state) && row.state === 'succeeded' ? '' : `${row.progress.done}/${row.progress.total}`;
+  const sub = [staleSince(row), isSaid ? '' : kind, starter(row), ago(row.created, marks.now)];
+  const progress = isFinal(row.state) && row.state === 'succeeded' ? '' : `${row.progress.done}/${row.progress.total}`;
+  const steps = staleSince(row) === '' ? progress : t('stale');
   const mark = element('span', { class: 'kfpm-row-sign' }, stateIcon(row.state), element('span', { class: 'kfpm-news' }, stateWord(row.state)));
   const side = element('span', { class: 'kfpm-row-side' }, element('span', {}, took), element('span', { class: 'kfpm-quiet' }, steps));
   const below = element('span', { class: 'kfpm-row-sub' }, visible(sub.filter(Boolean).join(' · ').slice(0, LONG)));
@@ -91,7 +92,8 @@ function rowParts(row: RunRow | undefined, marks: LineMarks): Node[] {
 function hint(row: RunRow): string {
   const { total } = row.progress;
   const progress = row.kind === 'build' ? tn('%1 image', '%1 images', total) : tn('%1 step', '%1 steps', total);
-  const lines = [row.name, row.pipeline, `${stateWord(row.state)} · ${progress}`, moment(row.created), row.error, row.notebook];
+  const state = `${stateWord(row.state)} · ${progress}`;
+  const lines = [row.name, row.pipeline, state, staleSince(row), moment(row.created), row.error, row.notebook];
   return lines
     .filter(Boolean)
     .map(line => visible(line.slice(0, LONG)))

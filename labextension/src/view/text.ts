@@ -47,9 +47,9 @@ export function duration(seconds: number): string {
   return `${Math.floor(whole / 86400)} d ${two(Math.floor((whole % 86400) / 3600))} h`;
 }
 
-/** How long something took, or has taken until now (seconds since the epoch). */
-export function lasted(one: { started: number | null; finished: number | null }, now: number): string {
-  return one.started === null ? '' : duration(Math.max(0, (one.finished ?? now) - one.started));
+/** How long something took, or has taken until now (seconds since the epoch); the time that nobody knows of does not count. */
+export function lasted(one: { started: number | null; finished: number | null; stale?: number | null }, now: number): string {
+  return one.started === null ? '' : duration(Math.max(0, (one.finished ?? one.stale ?? now) - one.started));
 }
 
 /** How long ago a moment was. */
