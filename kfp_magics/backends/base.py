@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, BinaryIO, Literal, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from kfp_magics.backends.connections import Checked, Connection
@@ -180,6 +180,21 @@ class KeepsRuns(Protocol):
 
     def recent(self, target: str = "", *, limit: int = 50, search: str = "") -> list[Run]:
         """Lists the runs of a server without their tasks, newest first, whoever started them."""
+
+
+@runtime_checkable
+class Resumes(Protocol):
+    """A backend whose runs can be resumed by others, as on its own page."""
+
+    def resumed(self, runs: Sequence[Run]) -> list[Run]:
+        """Looks which of some runs that failed or were cancelled go on again, or have succeeded since.
+
+        Args:
+            runs: As they are stored.
+
+        Returns:
+            Those, each as a new attempt.
+        """
 
 
 @runtime_checkable

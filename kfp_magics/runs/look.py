@@ -9,7 +9,14 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from kfp_magics.backends.base import KeepsRuns
-from kfp_magics.errors import KfpMagicsError, NotFoundError, RunFailedError, WaitInterrupted, did_you_mean
+from kfp_magics.errors import (
+    BackendError,
+    KfpMagicsError,
+    NotFoundError,
+    RunFailedError,
+    WaitInterrupted,
+    did_you_mean,
+)
 from kfp_magics.model import State
 
 if TYPE_CHECKING:
@@ -19,7 +26,8 @@ if TYPE_CHECKING:
     from kfp_magics.model import Run, Task
     from kfp_magics.runs.store import Store
 
-_SERVERS_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_SERVERS_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|local-.+|.+-[0-9]{14}(-[0-9a-f]{8})?")
+"""How Kubeflow Pipelines, `kfp-magics serve` and Vertex AI call their runs."""
 
 
 def find_run(store: Store, backends: Mapping[str, Backend], text: str) -> Run:
@@ -33,8 +41,7 @@ def find_run(store: Store, backends: Mapping[str, Backend], text: str) -> Run:
     except NotFoundError:
         if not _SERVERS_ID.fullmatch(text):
             raise
-        others = (backend.find(text) for backend in backends.values() if isinstance(backend, KeepsRuns))
-        found = next((run for run in others if run is not None), None)
+        found = next((one for name in backends if (one := _elsewhere(backends, name, text)) is not None), None)
         if found is None:
             raise
         return store.save(found)
@@ -52,6 +59,14 @@ def run_of(store: Store, find: Callable[[str], Run], pipeline: str, text: str) -
     for run in store.list(pipeline=pipeline, kind="pipeline", limit=1):
         return find(run.id)
     raise NotFoundError(f"The pipeline {pipeline!r} has not run yet.", f"Run it first: %kfp_run {pipeline}")
+
+
+def _elsewhere(backends: Mapping[str, Backend], name: str, run_id: str) -> Run | None:
+    try:
+        backend = backends[name]
+    except BackendError:  # it is not installed: it has no run of ours
+        return None
+    return backend.find(run_id) if isinstance(backend, KeepsRuns) else None
 
 
 def find_task(run: Run, text: str) -> Task:

@@ -9,7 +9,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from kfp_magics.backends.base import Resumes
 from kfp_magics.errors import KfpMagicsError, NotFoundError, StoreError
+from kfp_magics.model import State
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -18,6 +20,9 @@ if TYPE_CHECKING:
     from kfp_magics.model import Run
     from kfp_magics.runs.store import Store
 
+_RESUMABLE = (State.FAILED, State.CANCELLED)
+_RESUMED_WITHIN = 86_400.0  # seconds after its end for which one looks whether somebody resumed a run elsewhere
+_MOST_ENDED = 100
 _POLL = 1.0  # seconds between two polls of the backend; what it writes to the store is seen at once
 
 
@@ -34,6 +39,27 @@ def refresh(store: Store, backends: Mapping[str, Backend]) -> None:
                 known = store.get(run.id)
                 if (now := backends[run.backend].poll(known)) != known:
                     store.save(now)
+    reopen(store, backends)
+
+
+def reopen(store: Store, backends: Mapping[str, Backend]) -> None:
+    """Looks whether somebody resumed runs where they run, as on a server's own page; such a run is a new attempt here.
+
+    Args:
+        store: Where runs are remembered.
+        backends: By name.
+    """
+    since = time.time() - _RESUMED_WITHIN
+    ended = [
+        run
+        for run in store.list(states=_RESUMABLE, kind="pipeline", limit=_MOST_ENDED)
+        if (run.finished or run.created) > since
+    ]
+    for name in {run.backend for run in ended}:
+        if name in backends and isinstance(backend := backends[name], Resumes):
+            for run in backend.resumed([run for run in ended if run.backend == name]):
+                with suppress(NotFoundError):  # somebody deleted it
+                    store.save(run)
 
 
 @dataclass(slots=True)

@@ -38,6 +38,7 @@ _MOST_RUNS = 50  # changed at once; from there on a page is read again more chea
 _MOST_TASKS = 200
 _SHOWN = ("id", "state", "started", "finished", "attempt", "cached")
 _POLL = 1.0  # seconds between two polls of the backends of runs that have not ended
+_IDLE = 30.0  # seconds between two, while all runs have ended: somebody may resume one elsewhere
 _SURE = 2.0  # seconds after which the store is looked at though its files seem untouched
 
 
@@ -82,9 +83,12 @@ class Watch:
             await asyncio.sleep(self._service.settings.poll_interval)
 
     async def _polling(self) -> None:
+        loop = asyncio.get_running_loop()
+        polled = float("-inf")
         while True:
-            if self._busy:
+            if self._busy or loop.time() - polled >= _IDLE:
                 await self._guarded(self._service.call(refresh, self._service.store, self._service.backends))
+                polled = loop.time()
             await asyncio.sleep(_POLL)
 
     async def _guarded(self, work: Any) -> None:  # noqa: ANN401  (an awaitable of anything)

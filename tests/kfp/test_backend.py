@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import urllib.request
 from dataclasses import replace
 
 import kfp_server_api
@@ -14,9 +15,10 @@ from kfp_magics.backends.kfp import KfpBackend
 from kfp_magics.backends.kfp.states import STATES, state
 from kfp_magics.errors import ArgumentError, BackendError, NotFoundError
 from kfp_magics.model import State
-from kfp_magics.runs import actions, look
+from kfp_magics.runs import actions, look, watch
 from tests.kfp.conftest import ended
 from tests.kfp.pipelines import ir_of
+from tests.kfp.server import Fault
 from tests.kfp.workflow import Plan, fnv1a
 
 NAMED = SubmitOptions(name="watched")
@@ -177,6 +179,47 @@ def test_how_a_run_ended_before_it_was_resumed_does_not_end_it_again(server, bac
     assert again.state is State.PENDING
     kept.ended, kept.plan, kept.began, kept.attempt = after
     assert ended(backend, store, again).state is State.SUCCEEDED
+
+
+def test_a_run_that_somebody_resumes_on_the_servers_page_goes_on_as_a_new_attempt(server, backend, store) -> None:
+    server.plans["watched"] = Plan(failed={"prepare"})
+    run, other = (ended(backend, store, backend.submit(ir_of("plain"), {}, NAMED)) for _ in range(2))
+    watch.refresh(store, {"kfp": backend})
+    assert store.get(run.id) == run  # nobody did
+    urllib.request.urlopen(urllib.request.Request(f"{server.url}/apis/v2beta1/runs/{run.id}:retry", b"{}")).close()
+    server.runs[run.id].plan = Plan(steps=1)
+    watch.refresh(store, {"kfp": backend})
+    assert store.get(run.id) == run  # asked again only half a minute later
+    fresh = KfpBackend(backend._settings, store)
+    watch.refresh(store, {"kfp": fresh})
+    again = store.get(run.id)
+    assert (again.attempt, again.state, again.finished, again.error) == (2, State.RUNNING, None, None)
+    assert states(again) == {"prepare": State.SUCCEEDED, "train": State.RUNNING}
+    server.runs[run.id].plan = Plan()
+    done = ended(fresh, store, again)
+    assert (done.attempt, done.state) == (2, State.SUCCEEDED)
+    assert store.get(other.id) == other
+    asked = len(server.requests)
+    for _ in range(3):
+        watch.refresh(store, {"kfp": fresh})
+    assert len(server.requests) == asked
+
+
+def test_a_run_that_was_resumed_elsewhere_and_succeeded_meanwhile_is_told_so(server, backend, store) -> None:
+    server.plans["watched"] = Plan(failed={"prepare"})
+    run = ended(backend, store, backend.submit(ir_of("plain"), {}, NAMED))
+    server.words = {"SUCCEEDED": "CONFUSED"}
+    server.runs[run.id].plan = Plan()
+    watch.refresh(store, {"kfp": KfpBackend(backend._settings, store)})
+    assert store.get(run.id) == run  # a word that nobody knows opens nothing
+    server.faults = [Fault("GET", status=500, times=99)]
+    watch.refresh(store, {"kfp": KfpBackend(backend._settings, store)})
+    assert store.get(run.id) == run
+    server.words, server.faults = {}, []
+    watch.refresh(store, {"kfp": KfpBackend(backend._settings, store)})
+    again = store.get(run.id)
+    assert (again.attempt, again.state, again.error) == (2, State.SUCCEEDED, None)
+    assert set(states(again).values()) == {State.SUCCEEDED}
 
 
 def test_a_run_is_cloned_to_the_server_it_came_from(server, backend, store, settings) -> None:

@@ -12,6 +12,7 @@ import pytest
 from kfp_magics.backends.base import SubmitOptions
 from kfp_magics.backends.connections import Connections, parse
 from kfp_magics.backends.kfp import KfpBackend
+from kfp_magics.model import Run
 from kfp_magics.runs.store import Store
 from kfp_magics.settings import Settings
 from tests.kfp.pipelines import ir_of
@@ -116,3 +117,26 @@ async def test_fifty_runs_start_once_and_end_in_the_panel_though_half_of_all_ans
     assert {row["id"]: row["state"] for row in page["runs"]} == {row["id"]: row["state"] for row in rows}
     assert set(server.runs) == {row["id"] for row in rows}
     assert 0.4 < failed / asked < 0.6
+
+
+@pytest.fixture
+def resumed(settings: Settings, store: Store, server: KfpServer) -> Run:
+    """A run that failed, and that somebody resumed on the server's own page while no Jupyter was there."""
+    server.lasts, server.plans = 0.0, {"night": Plan(failed={"train"})}
+    backend = KfpBackend(settings, store)
+    run = store.save(backend.poll(backend.submit(ir_of("plain"), {}, SubmitOptions(name="night"))))
+    assert run.state.final
+    server.runs[run.id].plan = Plan(steps=1)
+    return run
+
+
+async def test_a_run_that_was_resumed_on_its_servers_page_goes_on_in_the_panel(
+    resumed: Run, listen: Any, ask: Ask, server: KfpServer
+) -> None:
+    async with listen() as tab:
+        panel = Panel(ask, tab)
+        (row,) = await panel.until(bool)
+        assert (row["state"], row["attempt"], row["error"], row["progress"]["done"]) == ("running", 2, "", 1)
+        server.runs[resumed.id].plan = Plan()
+        (row,) = await panel.until(lambda rows: rows[0]["state"] == "succeeded")
+        assert row["attempt"] == 2

@@ -7,6 +7,7 @@ import pytest
 
 from kfp_magics.backends.base import Schedule, SubmitOptions
 from kfp_magics.errors import ArgumentError, BackendError, LoginError
+from kfp_magics.runs import look
 from kfp_magics.servers import Servers
 from tests.kfp.pipelines import ir_of
 from tests.vertex.conftest import ended
@@ -46,6 +47,9 @@ def test_runs_that_others_started_are_listed_and_found(server, backend, store) -
     found = backend.find(made[4].id)
     assert [task.state for task in found.tasks] == [task.state for task in store.get(made[4].id).tasks]
     assert backend.find("unknown-run") is None
+    with store.writing() as connection:  # as on another machine, where nobody heard of it
+        connection.execute("DELETE FROM runs WHERE id = ?", (made[4].id,))
+    assert look.find_run(store, {"vertex": backend}, made[4].id).name == "run 4"
 
 
 def test_schedules_are_made_once_switched_and_removed(server, backend) -> None:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from kfp_magics import ir as irs
 from kfp_magics.backends.connections import Checked, Connection, Connections
+from kfp_magics.backends.kfp import resumed, schedules, submission
 from kfp_magics.backends.kfp import runs as forms
-from kfp_magics.backends.kfp import schedules, submission
 from kfp_magics.backends.kfp.looks import Look, Looks
 from kfp_magics.backends.kfp.secrets import with_key
 from kfp_magics.backends.kfp.service import Service
@@ -22,7 +22,7 @@ from kfp_magics.errors import BackendError, NotFoundError, UnavailableError, Unc
 from kfp_magics.model import Failure, Run, State, Task
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from kfp_magics.backends.base import Schedule, SubmitOptions
     from kfp_magics.ir import IR
@@ -54,6 +54,7 @@ class KfpBackend:
         self._pipelines: dict[str, IR | None] = {}
         self._cells: dict[str, Mapping[str, str]] = {}
         self._seen: dict[str, tuple[object, forms.Seen]] = {}
+        self._resumed_due: dict[str, float] = {}
         self._guard = threading.Lock()
 
     def service(self, target: str = "") -> Service:
@@ -238,6 +239,18 @@ class KfpBackend:
             self._pipelines[run.id] = found
             _shorten(self._pipelines)
         return self._pipelines[run.id]
+
+    def resumed(self, runs: Sequence[Run]) -> list[Run]:
+        """Looks which runs somebody resumed on their server, at most twice a minute; see `Resumes.resumed`."""
+        found = []
+        for target in {run.target for run in runs if run.target in self.connections.all()}:
+            if time.monotonic() >= self._resumed_due.get(target, 0.0):
+                self._resumed_due[target] = time.monotonic() + resumed.EVERY
+                service = self.service(target)
+                for run, raw in resumed.resumed(service, [run for run in runs if run.target == target]):
+                    again = replace(run, attempt=run.attempt + 1, finished=None, error=None)
+                    found.append(self._read(service, Look(raw=raw, good=time.time()), again).run)
+        return found
 
     def recent(self, target: str = "", *, limit: int = 50, search: str = "") -> list[Run]:
         """Lists the runs of a server, whoever started them; see `KeepsRuns.recent`."""
