@@ -42,6 +42,13 @@ def refresh(store: Store, backends: Mapping[str, Backend]) -> None:
     reopen(store, backends)
 
 
+def resumable(store: Store) -> list[Run]:
+    """Lists the runs that failed or were cancelled so lately that somebody may resume them, the newest first."""
+    since = time.time() - _RESUMED_WITHIN
+    ended = store.list(states=_RESUMABLE, kind="pipeline", limit=_MOST_ENDED)
+    return [run for run in ended if (run.finished or run.created) > since]
+
+
 def reopen(store: Store, backends: Mapping[str, Backend]) -> None:
     """Looks whether somebody resumed runs where they run, as on a server's own page; such a run is a new attempt here.
 
@@ -49,12 +56,7 @@ def reopen(store: Store, backends: Mapping[str, Backend]) -> None:
         store: Where runs are remembered.
         backends: By name.
     """
-    since = time.time() - _RESUMED_WITHIN
-    ended = [
-        run
-        for run in store.list(states=_RESUMABLE, kind="pipeline", limit=_MOST_ENDED)
-        if (run.finished or run.created) > since
-    ]
+    ended = resumable(store)
     for name in {run.backend for run in ended}:
         if name in backends and isinstance(backend := backends[name], Resumes):
             for run in backend.resumed([run for run in ended if run.backend == name]):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from kfp_magics.errors import KfpMagicsError
 from kfp_magics.runs import listing
-from kfp_magics.runs.watch import refresh
+from kfp_magics.runs.watch import refresh, resumable
 
 if TYPE_CHECKING:
     import logging
@@ -59,6 +59,7 @@ class Watch:
         self._seen: listing.Changes | None = None
         self._store = ""
         self._busy = False
+        self._resumable = False
         self._trouble = ""
 
     def start(self) -> None:
@@ -86,7 +87,7 @@ class Watch:
         loop = asyncio.get_running_loop()
         polled = float("-inf")
         while True:
-            if self._busy or loop.time() - polled >= _IDLE:
+            if self._busy or (self._resumable and loop.time() - polled >= _IDLE):
                 await self._guarded(self._service.call(refresh, self._service.store, self._service.backends))
                 polled = loop.time()
             await asyncio.sleep(_POLL)
@@ -120,6 +121,7 @@ class Watch:
             for event in _events(self._service, found) if found.change != since else ():
                 self._emit(event)
         self._busy = bool(await self._service.call(store.unfinished))
+        self._resumable = not self._busy and bool(await self._service.call(resumable, store))
 
 
 def _events(service: Service, found: listing.Changes) -> list[dict[str, Json]]:
