@@ -10,11 +10,7 @@ import { element } from '../view/dom';
 import { t } from '../view/i18n';
 import { stateIcon } from '../view/icons';
 import { TaskViews } from '../view/tasks';
-<<<<<<< HEAD
-import { ago, isPage, lasted, starter, stateWord, stepsDone, trigger, visible } from '../view/text';
-=======
-import { ago, isPage, lasted, staleSince, starter, stateWord, stepsDone, visible } from '../view/text';
->>>>>>> c27cf8e (Fifty runs are followed in the panel through a storm that does not pass; a list says of each run since when nothing is known of it)
+import { ago, isPage, lasted, staleSince, starter, stateWord, stepsDone, trigger, visible } from '../view/text';
 import { canRetry, isFinal, isStep, mostTelling, type Run } from '../view/types';
 import type { ArtifactContext } from './artifacts';
 import { RunPane } from './runpane';
@@ -133,14 +129,9 @@ export class RunPage {
       lasted(run, now),
       stepsDone(done, steps.length, run.kind),
       run.pipeline === run.name ? '' : visible(run.pipeline.slice(0, 200)),
-<<<<<<< HEAD
       trigger(run) === '' ? starter(run) : t('started by %1', trigger(run)),
-      ago(run.created, now)
-=======
-      starter(run),
       ago(run.created, now),
       staleSince(run)
->>>>>>> c27cf8e (Fifty runs are followed in the panel through a storm that does not pass; a list says of each run since when nothing is known of it)
     ];
     const name = element('h2', { title: visible(run.name.slice(0, 1000)) }, visible(run.name.slice(0, 300)));
     const text = facts.filter(Boolean).join(' · ');
