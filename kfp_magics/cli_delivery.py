@@ -217,13 +217,13 @@ def _plan(words: argparse.Namespace) -> int:
 
 def _run(words: argparse.Namespace) -> int:
     from kfp_magics.delivery.plan import planned  # noqa: PLC0415  (only for CI)
-    from kfp_magics.session import Session  # noqa: PLC0415
+    from kfp_magics.delivery.run import rebuild_here  # noqa: PLC0415
+    from kfp_magics.settings import Settings  # noqa: PLC0415
 
-    session = Session()
     options = BuildOptions(builder=words.builder, registry=words.registry, started_by="cli")
     with planned(Path(words.dir), words.since, words.until, or_all=words.or_all) as plan:
         print(plan, flush=True)
-        for folder, image in session.images.rebuild(plan, options, print):
+        for folder, image in rebuild_here(plan, Settings(), options, print).items():
             print(f"{folder} {image}")
     return 0
 

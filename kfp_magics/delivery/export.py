@@ -9,10 +9,22 @@ from typing import TYPE_CHECKING
 
 from kfp_magics import __version__, compiler
 from kfp_magics.delivery import texts, writing
+from kfp_magics.delivery.config import trigger_config, without_tag
 from kfp_magics.delivery.module import pipeline_module
-from kfp_magics.delivery.steps import DESCRIPTION, STEPS, Asked, description, folder_spec, locked_before
+from kfp_magics.delivery.steps import (
+    BESIDE,
+    COMPONENT,
+    CONFIG,
+    DESCRIPTION,
+    STEPS,
+    Asked,
+    description,
+    folder_description,
+    folder_spec,
+    locked_before,
+)
 from kfp_magics.errors import DefinitionError, DeliveryError
-from kfp_magics.images.context import Base, content_of, image_name, image_spec
+from kfp_magics.images.context import content_of, image_name, image_spec
 from kfp_magics.images.folders import CLOUDBUILD
 
 if TYPE_CHECKING:
@@ -20,6 +32,7 @@ if TYPE_CHECKING:
 
     from kfp_magics.building.plan import Planner
     from kfp_magics.definitions import Definitions
+    from kfp_magics.images.base import ImageSpec
     from kfp_magics.images.context import Content
     from kfp_magics.model import Component
     from kfp_magics.options import BuildOptions
@@ -79,7 +92,7 @@ class Export:
         files: dict[str, bytes] = {}
         for component in steps.values():
             place = f"{STEPS}/{image_name(component)}"
-            if f"{place}/component.yaml" in files:
+            if f"{place}/{COMPONENT}" in files:
                 raise DefinitionError(f"Two steps would be in the folder {place!r}.", "Rename one of them.")
             found = self._step_files(component, target / place)
             files |= {f"{place}/{path}": content for path, content in found.items()}
@@ -112,7 +125,7 @@ class Export:
     def _step_files(self, component: Component, before: Path) -> dict[str, bytes]:
         content = content_of(component, as_it_is=True)
         if content.folder is not None:
-            return self._folder_files(component, content)
+            return self._folder_files(component, content, before)
         asked = Asked(
             base_image=component.base_image,
             requirements=tuple(content.requirements),
@@ -125,12 +138,13 @@ class Export:
         return {
             **spec.files,
             DESCRIPTION: description(component, content, base, asked),
-            "component.yaml": self._described(component, spec.name, spec.tag),
+            **self._naming(component, spec),
         }
 
-    def _folder_files(self, component: Component, content: Content) -> dict[str, bytes]:
+    def _folder_files(self, component: Component, content: Content, target: Path) -> dict[str, bytes]:
         folder = content.folder
         assert folder is not None
+        in_place = folder.root == target.resolve()  # what stands beside the image there is ours already
         files = {}
         for entry in folder.entries:
             if entry.link:
@@ -138,16 +152,28 @@ class Export:
                     f"The folder of the step {component.name!r} holds a link, {entry.path!r}, which is not exported.",
                     "Put a copy in its place.",
                 )
+            if entry.path in BESIDE and not in_place:
+                raise DeliveryError(
+                    f"The folder of the step {component.name!r} holds {entry.path!r}, which an export writes itself.",
+                    f"Rename it, or name it in {folder.root / '.dockerignore'}.",
+                )
             files[entry.path] = (folder.root / entry.path).read_bytes()
-        if not folder.first(CLOUDBUILD):
-            spec = image_spec(component, content, base=Base(reference=""), locked=(), platform=self._options.platform)
-            files["cloudbuild.yaml"] = spec.files["cloudbuild.yaml"]
-        tag = _tag_of(files, image_name(component))
-        return {**files, "component.yaml": self._described(component, image_name(component), tag)}
+        name, platform = image_name(component), self._options.platform
+        has_own = folder.first(CLOUDBUILD) and without_tag(files.get(CONFIG, b""), name, platform) is None
+        files[DESCRIPTION] = folder_description(component, platform)
+        if not has_own:
+            files[CONFIG] = trigger_config(name, platform, self._options.registry, "c-" + 40 * "0")
+        naming = self._naming(component, _spec_of(files, name))
+        return files | (naming if not has_own else {COMPONENT: naming[COMPONENT]})
 
-    def _described(self, component: Component, name: str, tag: str) -> bytes:
-        place = f"{self._options.registry}/{name}" if self._options.registry else name
-        return compiler.component_text(component, f"{place}:{tag}").encode()
+    def _naming(self, component: Component, spec: ImageSpec) -> dict[str, bytes]:
+        """The files that name the image of a step by its content."""
+        registry = self._options.registry
+        place = f"{registry}/{spec.name}" if registry else spec.name
+        return {
+            COMPONENT: compiler.component_text(component, f"{place}:{spec.tag}").encode(),
+            CONFIG: trigger_config(spec.name, spec.platform, registry, spec.tag),
+        }
 
     def _pipelines(self, steps: Mapping[str, Component]) -> dict[str, bytes]:
         definitions = self._definitions
@@ -168,8 +194,8 @@ class Export:
         return files
 
 
-def _tag_of(files: Mapping[str, bytes], name: str) -> str:
-    """The content tag that the folder has once it is written."""
+def _spec_of(files: Mapping[str, bytes], name: str) -> ImageSpec:
+    """What enters the image of a folder once it is written; to be named, not to be built."""
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch, name)
         for path, content in files.items():
@@ -177,4 +203,4 @@ def _tag_of(files: Mapping[str, bytes], name: str) -> str:
             place.parent.mkdir(parents=True, exist_ok=True)
             place.write_bytes(content)
             place.chmod(0o755 if content.startswith(b"#!") else 0o644)
-        return folder_spec(folder).tag
+        return folder_spec(folder)

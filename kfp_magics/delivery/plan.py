@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kfp_magics.delivery.config import named_tag
 from kfp_magics.delivery.git import Repository
-from kfp_magics.delivery.steps import STEPS, folder_spec, strip
+from kfp_magics.delivery.steps import BESIDE, COMPONENT, STEPS, folder_spec
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,6 +28,7 @@ class Change:
         why: For a person.
         files: What changed in the folder.
         spec: What enters the image; None when it is gone.
+        named: The tag of the image that component.yaml names; empty when it names none by its content.
     """
 
     folder: str
@@ -34,11 +36,17 @@ class Change:
     why: str
     files: tuple[str, ...]
     spec: ImageSpec | None
+    named: str = ""
 
     @property
     def builds(self) -> bool:
         """Whether there is an image to build."""
         return self.what in {"new", "rebuilt"}
+
+    @property
+    def strays(self) -> bool:
+        """Whether pipelines would use another image than the one of this folder, which somebody changed by hand."""
+        return self.spec is not None and self.named not in {"", self.spec.tag}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,6 +66,11 @@ class CIPlan:
     def __str__(self) -> str:
         width = max((len(one.folder) for one in self.changes), default=0)
         lines = [f"{one.what:8} {one.folder:{width}}  {one.why}" for one in self.changes]
+        lines += [
+            f"{one.folder}/{COMPONENT} names another image than this folder's: kfp-magics ci pin writes it anew"
+            for one in self.changes
+            if one.strays
+        ]
         lines += [f"{len(self.untouched)} steps stay as they are"] if self.untouched else []
         lines += [f"{len(self.outside)} changed files belong to no step"] if self.outside else []
         return "\n".join(lines) or "Nothing changed."
@@ -109,15 +122,18 @@ def _change(name: str, files: tuple[str, ...], scratch: Path) -> Change:
     old, new = scratch / "before" / STEPS / name, scratch / "after" / STEPS / name
     if not new.is_dir():
         return Change(folder=name, what="gone", why="its folder was removed", files=files, spec=None)
-    strip(new)
-    spec = folder_spec(new)
+    named = named_tag((new / COMPONENT).read_bytes()) if (new / COMPONENT).is_file() else ""
+    spec = folder_spec(new, strip=True)
+
+    def change(what: str, why: str) -> Change:
+        return Change(folder=name, what=what, why=why, files=files, spec=spec, named=named)
+
     if not old.is_dir():
-        return Change(folder=name, what="new", why="its folder is new", files=files, spec=spec)
+        return change("new", "its folder is new")
     last = folder_spec(old)
     if last.tag == spec.tag:
-        why = f"{', '.join(files[:3])} {'enters' if len(files) == 1 else 'enter'} no image"
-        return Change(folder=name, what="same", why=why, files=files, spec=spec)
-    return Change(folder=name, what="rebuilt", why=_why(last, spec, files), files=files, spec=spec)
+        return change("same", f"{', '.join(files[:3])} {'enters' if len(files) == 1 else 'enter'} no image")
+    return change("rebuilt", _why(last, spec, files))
 
 
 def _why(last: ImageSpec, spec: ImageSpec, files: tuple[str, ...]) -> str:
@@ -126,7 +142,7 @@ def _why(last: ImageSpec, spec: ImageSpec, files: tuple[str, ...]) -> str:
         reasons.append("another base image")
     if last.requirements != spec.requirements:
         reasons.append("other requirements")
-    changed = [path for path in files if path not in {"requirements.txt", "component.yaml", "step.json"}]
+    changed = [path for path in files if path not in {"requirements.txt", "cloudbuild.yaml", *BESIDE}]
     if changed and (not reasons or any(path.startswith("src/") for path in changed)):
         named = [path for path in changed if path.startswith("src/")] or changed
         reasons.append(", ".join(named[:3]) + (f" and {len(named) - 3} more" if len(named) > 3 else ""))

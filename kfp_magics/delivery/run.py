@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from kfp_magics.building.build import Build, Work
-from kfp_magics.building.choice import check_destination
+from kfp_magics.building.choice import Builders, check_destination
 from kfp_magics.building.plan import Planned
 from kfp_magics.building.record import Record
+from kfp_magics.images.registry import Registries
 from kfp_magics.model import Component
+from kfp_magics.runs.store import Store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from kfp_magics.building.choice import Builders
     from kfp_magics.delivery.plan import CIPlan
     from kfp_magics.images.base import ImageRef, ImageSpec
     from kfp_magics.options import BuildOptions
-    from kfp_magics.runs.store import Store
     from kfp_magics.settings import Settings
 
 
@@ -30,6 +31,16 @@ class _Committed:
 
     def plan(self, component: Component, _options: BuildOptions) -> Planned:
         return Planned(component=component, spec=self.specs[component.name], remarks=())
+
+
+def rebuild_here(
+    plan: CIPlan, settings: Settings, options: BuildOptions, tell: Callable[[str], None]
+) -> dict[str, ImageRef]:
+    """Builds as `rebuild` does, with nothing of a notebook around: a commit waits for it."""
+    options = options.complete(settings)
+    with closing(Registries(settings)) as registries, closing(Store(settings.store_path)) as store:
+        builders = Builders(settings, registries)
+        return rebuild(plan, settings=settings, store=store, builders=builders, options=options, tell=tell)
 
 
 def rebuild(

@@ -6,16 +6,20 @@ import json
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from kfp_magics.delivery.config import without_tag
 from kfp_magics.errors import BuildError, DeliveryError
 from kfp_magics.images.base import ImageSpec
 from kfp_magics.images.context import Base, Content, image_name, image_spec
 from kfp_magics.images.folders import CLOUDBUILD, DOCKERFILES, digest_of, read_folder
+from kfp_magics.images.ignore import Rules, read_rules
 from kfp_magics.model import Component
+from kfp_magics.options import PLATFORMS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from kfp_magics.images.base import Platform
     from kfp_magics.model import Json
 
 STEPS = "steps"
@@ -23,7 +27,11 @@ STEPS = "steps"
 DESCRIPTION = "step.json"
 """What a step's folder says of itself, beside what enters the image."""
 _OURS = (".dockerignore", "Dockerfile", "requirements.txt")
-_BESIDE = {DESCRIPTION, "component.yaml"}
+COMPONENT = "component.yaml"
+"""What others load, naming the image."""
+CONFIG = "cloudbuild.yaml"
+BESIDE = frozenset({DESCRIPTION, COMPONENT})
+"""What is written into folders that a person brought, beside what is theirs."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -81,13 +89,19 @@ def locked_before(folder: Path, asked: Asked) -> tuple[Base, tuple[str, ...]] | 
     return None if locked is None else (_base(found), locked)
 
 
-def folder_spec(folder: Path) -> ImageSpec:
+def folder_description(component: Component, platform: Platform) -> bytes:
+    """Writes what the folder of a step that was brought with a Dockerfile of its own says of itself."""
+    return (json.dumps({"step": component.name, "platform": platform}, indent=1, sort_keys=True) + "\n").encode()
+
+
+def folder_spec(folder: Path, *, strip: bool = False) -> ImageSpec:
     """Says what enters the image of a step's folder.
 
     A folder whose Dockerfile is as it was exported is appended to its base image. Any other Dockerfile is carried out.
 
     Args:
         folder: ``steps/NAME``.
+        strip: The folder is a copy: what stands beside the image, which builders do not see, is taken out of it.
 
     Raises:
         BuildError: The folder cannot be read.
@@ -96,28 +110,30 @@ def folder_spec(folder: Path) -> ImageSpec:
     ours = _generated_spec(folder)
     if ours is not None:
         return ours
-    whole = read_folder(folder)
+    name = image_name(Component(name=folder.name, language="context", source=""))
+    found = _json(folder)
+    platform = found["platform"] if found.get("platform") in PLATFORMS else PLATFORMS[0]
+    config = without_tag(_bytes(folder / CONFIG) or b"", name, platform)
+    # A configuration of ours does not make it a folder that is built by steps of its own.
+    whole = read_folder(folder, None if config is None else read_rules(folder, like_cloud_build=False))
     if not whole.first((*DOCKERFILES, *CLOUDBUILD)):
         raise DeliveryError(
             f"The folder {str(folder)!r} has neither a Dockerfile nor a {DESCRIPTION} that reads.",
             "Export the notebook again: kfp-magics export NOTEBOOK DIR",
         )
     # What others load with kfp.components stands beside the image and names it: it cannot be part of it.
-    entries = tuple(one for one in whole.entries if one.path not in _BESIDE)
-    name = image_name(Component(name=folder.name, language="context", source=""))
+    beside = BESIDE if config is None else BESIDE | {CONFIG}
+    if strip:
+        for one in beside:
+            (folder / one).unlink(missing_ok=True)
     return ImageSpec(
         name=name,
+        files={} if config is None else {CONFIG: config},
         folder=str(whole.root),
-        folder_digest=digest_of(replace(whole, entries=entries)),
+        folder_digest=digest_of(replace(whole, entries=tuple(one for one in whole.entries if one.path not in beside))),
+        platform=platform,
         secret_names=whole.secrets,
     )
-
-
-def strip(folder: Path) -> None:
-    """Takes out of a copy of a folder what stands beside the image, which builders do not see."""
-    if _generated_spec(folder) is None:
-        for name in _BESIDE:
-            (folder / name).unlink(missing_ok=True)
 
 
 def _generated_spec(folder: Path) -> ImageSpec | None:
@@ -125,42 +141,48 @@ def _generated_spec(folder: Path) -> ImageSpec | None:
     locked = _locked(folder)
     if found is None or locked is None:
         return None
-    sources = _sources(folder)
     component = Component(name=str(found.get("step", folder.name)), language="python", source="")
     content = Content(
-        files=sources,
+        files=_sources(folder / "src"),
         python=bool(found.get("python")),
         kfp=bool(found.get("kfp_runtime")),
         entrypoint=tuple(found.get("entrypoint", ())),
     )
-    platform = str(found["asked"]["platform"])
+    platform = found["asked"]["platform"]
     spec = image_spec(component, content, base=_base(found), locked=locked, platform=platform)
     if any(_bytes(folder / name) != spec.files[name] for name in _OURS):
         return None
-    cloudbuild = _bytes(folder / "cloudbuild.yaml")
-    files = {path: text for path, text in spec.files.items() if path != "cloudbuild.yaml"}
-    return replace(spec, files=files if cloudbuild is None else files | {"cloudbuild.yaml": cloudbuild})
+    text = _bytes(folder / CONFIG)
+    files = {path: content for path, content in spec.files.items() if path != CONFIG}
+    if text is not None:
+        own = without_tag(text, spec.name, platform)
+        files[CONFIG] = text if own is None else own
+    return replace(spec, files=files)
 
 
 def _sources(folder: Path) -> Mapping[str, bytes]:
-    root = folder.resolve()
+    if not folder.is_dir():
+        return {}
     found = {}
-    for entry in read_folder(folder).entries:
-        path = root / entry.path
-        if entry.path.startswith("src/"):
-            if entry.link:
-                raise BuildError(f"{str(path)!r} is a link, which no image gets.", "Put a copy in its place.")
-            found[entry.path] = path.read_bytes()
+    for entry in read_folder(folder, Rules()).entries:
+        path = folder / entry.path
+        if entry.link:
+            raise BuildError(f"{str(path)!r} is a link, which no image gets.", "Put a copy in its place.")
+        found[f"src/{entry.path}"] = path.read_bytes()
     return found
 
 
-def _described(folder: Path) -> dict[str, Any] | None:
-    text = _bytes(folder / DESCRIPTION)
+def _json(folder: Path) -> dict[str, Any]:
     try:
-        found = json.loads(text or b"")
+        found = json.loads(_bytes(folder / DESCRIPTION) or b"")
     except ValueError:
-        return None
-    whole = isinstance(found, dict) and isinstance(found.get("asked"), dict) and "platform" in found["asked"]
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _described(folder: Path) -> dict[str, Any] | None:
+    found = _json(folder)
+    whole = isinstance(found.get("asked"), dict) and found["asked"].get("platform") in PLATFORMS
     return found if whole and "base" in found else None
 
 

@@ -11,12 +11,12 @@ from collections import deque
 from contextlib import suppress
 from typing import IO, TYPE_CHECKING
 
-import psutil
-
 from kfp_magics.errors import EngineError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+
+    import psutil
 
 _LOOK = 0.25  # seconds between two questions whether to go on
 _TIDY = 3.0  # seconds that an engine may take to tidy up after a container that is gone
@@ -109,6 +109,8 @@ def _end(child: subprocess.Popen[bytes]) -> None:
 
 
 def _descendants(pid: int) -> list[psutil.Process]:
+    import psutil  # noqa: PLC0415  (only when a command is ended before its time)
+
     with suppress(psutil.Error):
         return psutil.Process(pid).children(recursive=True)
     return []
@@ -121,5 +123,7 @@ def _group(pid: int) -> int:
 
 
 def _kill(process: psutil.Process) -> None:
+    import psutil  # noqa: PLC0415  (as above)
+
     with suppress(psutil.Error):
         process.kill()

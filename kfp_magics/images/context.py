@@ -9,9 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from kfp_magics.cells.bash import bash_command
-from kfp_magics.cells.context import entrypoint_of_folder
-from kfp_magics.cells.module import step_module
 from kfp_magics.errors import BuildError
 from kfp_magics.images.base import ImageSpec
 from kfp_magics.images.folders import CLOUDBUILD, DOCKERFILES, digest_of, read_folder
@@ -109,6 +106,9 @@ def content_of(component: Component, *, as_it_is: bool = False) -> Content:
         )
     if component.language == "context":
         return _folder_content(component, as_it_is=as_it_is)
+    from kfp_magics.cells.bash import bash_command  # noqa: PLC0415  (only from a notebook, not from a folder)
+    from kfp_magics.cells.module import step_module  # noqa: PLC0415  (as above)
+
     path = f"src/{PurePosixPath(source_path(component)).name}"
     if component.language == "bash":
         script = bash_command(component)[0][2]
@@ -125,6 +125,8 @@ def _folder_content(component: Component, *, as_it_is: bool) -> Content:
         rules = f", by the rules of {folder.rules}" if folder.rules else ""
         remark = f"{len(folder.entries)} files of the folder, {folder.size / 1e6:.1f} MB{rules}."
         return Content(folder=folder, secrets=folder.secrets, remarks=(remark,))
+    from kfp_magics.cells.context import entrypoint_of_folder  # noqa: PLC0415  (only from a notebook)
+
     words = entrypoint_of_folder(component)
     files = _read_sources(folder)
     text = files.pop("src/requirements.txt", b"").decode("utf-8", "replace")
@@ -187,7 +189,7 @@ def image_spec(
         own = content.folder.first(CLOUDBUILD)
         return ImageSpec(
             name=name,
-            files={} if own else {"cloudbuild.yaml": _cloudbuild(name, platform)},
+            files={} if own else {"cloudbuild.yaml": cloudbuild_text(name, platform)},
             folder=str(content.folder.root),
             folder_digest=digest_of(content.folder),
             platform=platform,
@@ -198,7 +200,7 @@ def image_spec(
     files = dict(content.files) | {
         ".dockerignore": _IGNORE,
         "Dockerfile": _dockerfile(base, env, content.entrypoint, installs=bool(locked)),
-        "cloudbuild.yaml": _cloudbuild(name, platform),
+        "cloudbuild.yaml": cloudbuild_text(name, platform),
         "requirements.txt": _requirements(locked),
     }
     return ImageSpec(
@@ -236,7 +238,8 @@ def _dockerfile(base: Base, env: Mapping[str, str], entrypoint: tuple[str, ...],
     return "".join(lines).encode()
 
 
-def _cloudbuild(name: str, platform: Platform) -> bytes:
+def cloudbuild_text(name: str, platform: Platform) -> bytes:
+    """The build of a step's folder by Google Cloud Build."""
     image = f'"${{_REGISTRY}}/{name}:${{_TAG}}"'
     where = "" if platform == "linux/amd64" else f"--platform, {platform}, "
     return f"""\

@@ -80,11 +80,12 @@ class Folder:
         return next((name for name in names if name in paths), "")
 
 
-def read_folder(folder: str | Path) -> Folder:
+def read_folder(folder: str | Path, rules: Rules | None = None) -> Folder:
     """Looks what of a folder enters an image: everything but what its ignore file names, and secrets.
 
     Args:
         folder: The folder.
+        rules: What to leave out; what its own ignore file names when left out.
 
     Raises:
         BuildError: It is none, or holds what no image can: links that lead out of it, devices, unreadable files.
@@ -92,7 +93,7 @@ def read_folder(folder: str | Path) -> Folder:
     root = Path(folder).resolve()
     if not root.is_dir():
         raise BuildError(f"There is no folder {str(folder)!r}.", f"It would be {root}.")
-    rules = read_rules(root, like_cloud_build=any((root / name).is_file() for name in CLOUDBUILD))
+    rules = rules or read_rules(root, like_cloud_build=any((root / name).is_file() for name in CLOUDBUILD))
     entries: list[Entry] = []
     secrets: list[str] = []
     for path, found in _walk(root, rules):

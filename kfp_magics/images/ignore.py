@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import os.path
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-
-import pathspec
 
 from kfp_magics.errors import BuildError
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    import pathspec
 
 _INCLUDE = "#!include:"
 
@@ -22,21 +22,21 @@ class Rules:
 
     Attributes:
         name: The file; empty when the folder has none.
-        spec: Its patterns.
+        spec: Its patterns; None leaves nothing out.
         whole: Whether a folder that is left out is left out whole, so that nobody has to look into it.
     """
 
     name: str = ""
-    spec: pathspec.PathSpec[Any] = field(default_factory=lambda: pathspec.GitIgnoreSpec.from_lines([]))
+    spec: pathspec.PathSpec[Any] | None = None
     whole: bool = True
 
     def leaves_out(self, path: str) -> bool:
         """Whether a file stays out of the image."""
-        return self.spec.match_file(path)
+        return self.spec is not None and self.spec.match_file(path)
 
     def leaves_out_folder(self, path: str) -> bool:
         """Whether a folder stays out with everything in it."""
-        return self.whole and self.spec.match_file(f"{path}/")
+        return self.whole and self.leaves_out(f"{path}/")
 
 
 def read_rules(root: Path, *, like_cloud_build: bool) -> Rules:
@@ -75,7 +75,9 @@ def _git(root: Path, name: str, lines: list[str]) -> Rules:
             found += _lines(root, included)
         else:
             found.append(line)
-    return Rules(name=name, spec=pathspec.GitIgnoreSpec.from_lines(found))
+    from pathspec import GitIgnoreSpec  # noqa: PLC0415  (only where there is such a file)
+
+    return Rules(name=name, spec=GitIgnoreSpec.from_lines(found))
 
 
 def _docker(lines: list[str]) -> Rules:
@@ -89,5 +91,7 @@ def _docker(lines: list[str]) -> Rules:
         path = os.path.normpath(text.removeprefix("!").strip().lstrip("/") or ".")
         if path != ".":
             patterns += [f"{back}/{path}", f"{back}/{path}/**"]
+    from pathspec import PathSpec  # noqa: PLC0415  (only where there is such a file)
+
     whole = not any(pattern.startswith("!") for pattern in patterns)
-    return Rules(name=".dockerignore", spec=pathspec.PathSpec.from_lines("gitignore", patterns), whole=whole)
+    return Rules(name=".dockerignore", spec=PathSpec.from_lines("gitignore", patterns), whole=whole)

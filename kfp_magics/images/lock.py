@@ -8,9 +8,6 @@ import os
 import subprocess
 from typing import TYPE_CHECKING
 
-from packaging.requirements import InvalidRequirement, Requirement
-from packaging.utils import canonicalize_name
-
 from kfp_magics.errors import BuildError, RequirementsError, did_you_mean
 from kfp_magics.images.kept import kept
 from kfp_magics.installer import uv
@@ -126,7 +123,10 @@ class Locks:
 
 
 def name_of(line: str) -> str:
-    """The package of a locked line, as indexes write it."""
+    """The package of a locked line, as indexes write it; empty when the line does not read."""
+    from packaging.requirements import InvalidRequirement, Requirement  # noqa: PLC0415  (where nothing is locked, not needed)
+    from packaging.utils import canonicalize_name  # noqa: PLC0415  (as above)
+
     try:
         return canonicalize_name(Requirement(line.partition(" --hash")[0]).name)
     except InvalidRequirement:

@@ -16,14 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from packaging.requirements import InvalidRequirement, Requirement
-from packaging.utils import canonicalize_name
-
 from kfp_magics.errors import BuildError
 from kfp_magics.images import bytecode
 from kfp_magics.images.children import follow
 from kfp_magics.images.layers import SITE, Entry
-from kfp_magics.images.lock import PLATFORMS
+from kfp_magics.images.lock import PLATFORMS, name_of
 from kfp_magics.installer import uv
 
 if TYPE_CHECKING:
@@ -72,12 +69,9 @@ class Locked:
         """
         what, *hashes = re.split(r"\s+--hash[=\s]\s*", line.replace("\\\n", " ").strip())
         what = what.rstrip("\\ ")
-        try:
-            name = canonicalize_name(Requirement(what).name)
-        except InvalidRequirement as error:
-            raise BuildError(
-                f"The locked requirement {what!r} does not read.", "Lock the requirements again."
-            ) from error
+        name = name_of(what)
+        if not name:
+            raise BuildError(f"The locked requirement {what!r} does not read.", "Lock the requirements again.")
         if not hashes:
             raise BuildError(f"The requirement {what!r} is locked without hashes.", "Lock the requirements again.")
         return cls(name, what, tuple(sorted(one.strip("\\ \n") for one in hashes)))
@@ -199,9 +193,7 @@ class Installed:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._files: dict[str, list[str]] = {
-            canonicalize_name(_name(record)): [
-                row[0] for row in csv.reader(io.StringIO(record.read_text("utf-8"))) if row
-            ]
+            name_of(_name(record)): [row[0] for row in csv.reader(io.StringIO(record.read_text("utf-8"))) if row]
             for record in folder.glob("*.dist-info/RECORD")
         }
 
