@@ -60,11 +60,14 @@ def _add_ci(commands: Commands, author: Author) -> None:
     check.add_argument("source", help="notebook (.ipynb)")
     check.add_argument("--registry", default="", help="where images go, as in the export")
     check.set_defaults(command=lambda words: _check(words, author))
+    pin = verbs.add_parser("pin", help="after a change by hand, name the images that the folders now give")
+    pin.add_argument("--check", action="store_true", help="change nothing; fail when another image is named")
+    pin.set_defaults(command=_pin)
     hook = verbs.add_parser("hook", help="let each commit rebuild what it changed")
     hook.add_argument("--registry", default="", help="where images go: HOST/PATH, or oci:FOLDER")
     hook.set_defaults(command=_hook)
     _add_triggers(verbs)
-    for verb in (plan, run, check, hook):
+    for verb in (plan, run, check, pin, hook):
         verb.add_argument("--dir", default=".", help="the exported folder; this one when left out")
 
 
@@ -239,6 +242,23 @@ def _check(words: argparse.Namespace, author: Author) -> int:
             f"Export again: kfp-magics export {words.source} {words.dir}",
         )
     print("The notebook and the exported files agree.")
+    return 0
+
+
+def _pin(words: argparse.Namespace) -> int:
+    from kfp_magics.delivery.pin import pin, strays  # noqa: PLC0415  (only for CI)
+
+    folder = Path(words.dir)
+    found = strays(folder) if words.check else pin(folder)
+    for name, tag in found.items():
+        print(f"{name}: {tag}")
+    if found and words.check:
+        raise DeliveryError(
+            f"The component.yaml of {', '.join(found)} names another image than the folder gives.",
+            f"The folder was changed by hand: kfp-magics ci pin --dir {folder}",
+        )
+    if not found:
+        print("Each component.yaml names the image that its folder gives.")
     return 0
 
 

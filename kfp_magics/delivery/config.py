@@ -75,6 +75,12 @@ def named_tag(component: bytes) -> str:
     return found[2].decode() if found else ""
 
 
+def named_place(component: bytes) -> str:
+    """The repository of that image; empty as there."""
+    found = _IMAGE.search(component)
+    return found[1].decode().strip().removeprefix("image: ") if found else ""
+
+
 def pinned(text: bytes, tag: str) -> bytes:
     """Names another content, in a component.yaml or a cloudbuild.yaml."""
     return _TAG.sub(f"  _TAG: {tag}".encode(), _IMAGE.sub(rf"\1:{tag}".encode(), text))

@@ -25,8 +25,8 @@ class Repository:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.prefix = self._text("rev-parse", "--show-prefix").strip()
-        self.top = Path(self._text("rev-parse", "--show-toplevel").strip())
+        self.prefix, top = self._text("rev-parse", "--show-prefix", "--show-toplevel").splitlines()
+        self.top = Path(top)
 
     def commit(self, revision: str, *, or_all: bool = False) -> str:
         """Finds a commit.

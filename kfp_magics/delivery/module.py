@@ -26,20 +26,25 @@ _HEAD = '''\
 
 # ruff: noqa
 import inspect
+import os
 import sys
 from pathlib import Path
 from typing import *
 
 import kfp
 from kfp import compiler, dsl
-from kfp.components import load_component_from_file
+from kfp.components import load_component_from_text
 from kfp.dsl import *
 {imports}
 _STEPS = Path(__file__).resolve().parents[1] / "steps"
 
 
 def _step(folder):
-    return load_component_from_file(str(_STEPS / folder / "component.yaml"))
+    text = (_STEPS / folder / "component.yaml").read_text(encoding="utf-8")
+    registry = os.environ.get("KFP_MAGICS_REGISTRY", "").rstrip("/")
+    if registry:  # an export that was told none names images by their last part
+        text = text.replace(f"image: {{folder}}:", f"image: {{registry}}/{{folder}}:")
+    return load_component_from_text(text)
 
 '''
 _PODS = """

@@ -64,6 +64,7 @@ def description(component: Component, content: Content, base: Base, asked: Asked
     """Writes what a folder says of itself, so that it can be appended to its base image without its notebook."""
     what = {
         "step": component.name,
+        "kind": component.language,
         "base": base.reference,
         "user": base.user,
         "interpreter": base.python,
@@ -91,7 +92,10 @@ def locked_before(folder: Path, asked: Asked) -> tuple[Base, tuple[str, ...]] | 
 
 def folder_description(component: Component, platform: Platform) -> bytes:
     """Writes what the folder of a step that was brought with a Dockerfile of its own says of itself."""
-    return (json.dumps({"step": component.name, "platform": platform}, indent=1, sort_keys=True) + "\n").encode()
+    return (
+        json.dumps({"step": component.name, "kind": component.language, "platform": platform}, indent=1, sort_keys=True)
+        + "\n"
+    ).encode()
 
 
 def folder_spec(folder: Path, *, strip: bool = False) -> ImageSpec:

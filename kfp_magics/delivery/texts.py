@@ -18,9 +18,11 @@ if TYPE_CHECKING:
 _TESTS = '''\
 """Runs each pipeline, and each step that takes plain values only, with the values of tests/arguments.json.
 
-Steps that take artifacts run where a pipeline feeds them. Exported; values are yours, this file is not.
+What runs is the code that lies in steps/. Steps that take artifacts run where a pipeline feeds them; a step that is a
+folder runs in its image only, and its pipelines with it. Exported; values are yours, this file is not.
 """
 
+import hashlib
 import json
 import subprocess
 import sys
@@ -30,37 +32,62 @@ import pytest
 import yaml
 
 HERE = Path(__file__).resolve().parent
+TOP = HERE.parent
 GIVEN = json.loads((HERE / "arguments.json").read_text(encoding="utf-8"))
+LOCK = json.loads((TOP / "kfp-magics.lock").read_text(encoding="utf-8"))["files"]
+STEPS = {path.parent.name: json.loads(path.read_text(encoding="utf-8")) for path in TOP.glob("steps/*/step.json")}
 FILES = {
-    **{f"pipelines/{path.stem}": path for path in sorted((HERE.parent / "pipelines").glob("*.yaml"))},
+    **{f"pipelines/{path.stem}": path for path in sorted((TOP / "pipelines").glob("*.yaml"))},
     **{f"steps/{path.stem}": path for path in sorted((HERE / "steps").glob("*.yaml"))},
 }
 
 
-def required(path):
-    spec = next(yaml.safe_load_all(path.read_text(encoding="utf-8")))
+def required(spec):
     ports = spec["root"].get("inputDefinitions", {}).get("parameters", {})
     return [name for name, port in ports.items() if "defaultValue" not in port and not port.get("isOptional")]
 
 
+def as_it_lies_there(step, text):
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    found = [path for path in LOCK if path.startswith(f"steps/{step}/src/") and LOCK[path] == digest]
+    return (TOP / found[0]).read_text(encoding="utf-8") if found else text
+
+
 @pytest.mark.parametrize("name", FILES)
-def test_it_runs_to_its_end(name):
+def test_it_runs_to_its_end(name, tmp_path):
+    parts = list(yaml.safe_load_all(FILES[name].read_text(encoding="utf-8")))
     given = {key: value for key, value in GIVEN.get(name, {}).items() if value is not None}
-    missing = [key for key in required(FILES[name]) if key not in given]
+    missing = [key for key in required(parts[0]) if key not in given]
     if missing:
         pytest.skip(f"tests/arguments.json gives {name} no {', '.join(missing)}")
+    for label, executor in parts[0]["deploymentSpec"]["executors"].items():
+        step = label.removeprefix("exec-")
+        step = step if step in STEPS else step.rstrip("0123456789").removesuffix("-")
+        if STEPS.get(step, {}).get("kind") == "context":
+            pytest.skip(f"the step {step} is a folder, which runs in its image only")
+        container = executor.get("container", {})
+        if "command" in container:
+            container["command"] = [as_it_lies_there(step, word) for word in container["command"]]
+    path = tmp_path / FILES[name].name
+    path.write_text(yaml.safe_dump_all(parts), encoding="utf-8")
     words = [f"{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in given.items()]
-    command = [sys.executable, "-m", "kfp_magics.cli", "run", str(FILES[name]), *words]
+    command = [sys.executable, "-m", "kfp_magics.cli", "run", str(path), *words]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("path", sorted((HERE.parent / "pipelines").glob("[!_]*.py")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", sorted((TOP / "pipelines").glob("[!_]*.py")), ids=lambda path: path.stem)
 def test_it_compiles_with_images(path, tmp_path):
     command = [sys.executable, "-m", f"pipelines.{path.stem}", str(tmp_path / "out.yaml")]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=HERE.parent)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=TOP)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "image:" in (tmp_path / "out.yaml").read_text(encoding="utf-8")
+
+
+def test_each_component_names_the_image_of_its_folder():
+    command = [sys.executable, "-m", "kfp_magics.cli", "ci", "pin", "--check", "--dir", str(TOP)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
 '''
 
 _WORKFLOW = """\
@@ -87,7 +114,9 @@ jobs:
         with:
           python-version: "@PYTHON@"
       - name: Install
-        run: python -m pip install --requirement requirements.txt
+        run: |
+          python -m pip install --quiet uv
+          uv pip install --python "$(command -v python)" --requirement requirements.txt
       - name: Plan
         run: kfp-magics ci plan --since "$SINCE" --or-all
       - name: Test
@@ -168,10 +197,13 @@ compiles it with steps in their images instead.
 
 ## What to type
 
-    pip install -r requirements.txt
-    python -m pytest tests                            # every pipeline and step, with the values of tests/arguments.json
+    uv venv .venv                                     # or: python -m venv .venv
+    uv pip install -r requirements.txt
+    .venv/bin/python -m pytest tests                  # every pipeline and step, with the values of tests/arguments.json
+
     kfp-magics run pipelines/{first}.yaml key=value
     kfp-magics ci plan --since HEAD^                  # which images the last commit rebuilds, and why
     KFP_MAGICS_REGISTRY={where} kfp-magics ci run --since HEAD^
+    kfp-magics ci pin                                 # after a change by hand: component.yaml names what is built now
     kfp-magics ci hook                                # every commit rebuilds what it changed
 """.encode()

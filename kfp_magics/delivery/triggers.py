@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 from google.cloud.devtools import cloudbuild_v1 as cb
 from google.protobuf.json_format import MessageToDict
 
-from kfp_magics.delivery.steps import STEPS
+from kfp_magics.delivery.config import named_place, without_tag
+from kfp_magics.delivery.steps import COMPONENT, STEPS
 from kfp_magics.errors import DeliveryError, did_you_mean
 from kfp_magics.images.cloudbuild.service import Google, said
 
@@ -121,6 +122,7 @@ class Triggers:
         Raises:
             DeliveryError: There is no step in it.
         """
+        _refuse_elsewhere(folder, source.registry)
         steps = sorted(one.parent.name for one in (folder / STEPS).glob("*/cloudbuild.y*ml"))
         if not steps:
             raise DeliveryError(f"There is no step in {str(folder)!r}.", "Name an exported folder: --dir DIR")
@@ -198,7 +200,7 @@ class Triggers:
             tags=[_OURS, f"repository-{source.name}", f"step-{step}"],
             filename=f"{place}/{config}",
             included_files=[f"{place}/**"],
-            substitutions={"_DIR": place, "_REGISTRY": source.registry, "_TAG": "$SHORT_SHA"},
+            substitutions=_substitutions(folder / STEPS / step / config, place, source.registry),
         )
         if source.service_account:
             account = source.service_account
@@ -211,6 +213,23 @@ class Triggers:
             trigger.github = cb.GitHubEventsConfig(owner=owner, name=name, push=push)
         trigger.tags.append(f"{_APPLIED}{_digest(trigger)}")
         return trigger
+
+
+def _substitutions(config: Path, place: str, registry: str) -> dict[str, str]:
+    """What ours is told of the commit; somebody's own configuration, which has no content's tag, goes by the commit."""
+    ours = without_tag(config.read_bytes(), config.parent.name, "linux/amd64") is not None
+    return {"_DIR": place, "_REGISTRY": registry, "_COMMIT" if ours else "_TAG": "$SHORT_SHA"}
+
+
+def _refuse_elsewhere(folder: Path, registry: str) -> None:
+    """Complains where pipelines would look for images in another place than where triggers push them."""
+    for path in sorted((folder / STEPS).glob(f"*/{COMPONENT}")):
+        place = named_place(path.read_bytes())
+        if place not in {"", path.parent.name, f"{registry}/{path.parent.name}"}:
+            raise DeliveryError(
+                f"Triggers would push to {registry!r}, and {STEPS}/{path.parent.name}/{COMPONENT} names {place!r}.",
+                f"Export again with --registry {registry}, or name the registry of the export.",
+            )
 
 
 def _change(name: str, wanted: cb.BuildTrigger | None, found: cb.BuildTrigger | None) -> TriggerChange:

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from kfp_magics.widgets.delivered import DifferencesCard, ExportCard
 
 
+VERBS = ("plan", "run", "check", "pin", "hook", "create", "list", "delete", "fire")
+
+
 @magics_class
 class DeliverMagics(KfpMagics):
     """From the notebook to production."""
@@ -42,7 +45,7 @@ class DeliverMagics(KfpMagics):
         return ExportCard(exported.write(Path(words.folder), force=words.replace))
 
     @magic_arguments()
-    @argument("verb", choices=("plan", "run", "check", "hook", "create", "list", "delete", "fire"), help="What to do.")
+    @argument("verb", choices=VERBS, help="What to do.")
     @argument("names", nargs="*", help="Triggers, or steps, to delete or to fire.")
     @argument("--dir", default=".", help="The exported folder; this one when left out.")
     @argument("--since", default="", help="Commit before the change; plan takes HEAD when it is left out.")
@@ -56,7 +59,8 @@ class DeliverMagics(KfpMagics):
         """Rebuilds images when their steps change.
 
         plan tells which images a change rebuilds, and why; run --since REV rebuilds them here; hook does it with every
-        commit. check fails when the notebook and what was exported from it differ. create makes one Cloud Build trigger
+        commit. check fails when the notebook and what was exported from it differ; pin names images anew after a change
+        by hand. create makes one Cloud Build trigger
         for each step's folder; list, delete and fire are about those.
         """
         words = parse(self.kfp_ci, line)
@@ -88,6 +92,11 @@ class DeliverMagics(KfpMagics):
 
     def _told(self, words: Namespace, options: BuildOptions) -> Iterable[str]:
         images, settings, folder = self.session.images, self.session.settings, Path(words.dir)
+        if words.verb == "pin":
+            from kfp_magics.delivery.pin import pin  # noqa: PLC0415  (only for CI)
+
+            told = [f"{name}: {tag}" for name, tag in pin(folder).items()]
+            return told or ["Each component.yaml names the image that its folder gives."]
         if words.verb == "hook":
             from kfp_magics.delivery.hook import install  # noqa: PLC0415  (only for CI)
 

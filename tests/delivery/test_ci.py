@@ -9,7 +9,6 @@ import tempfile
 from pathlib import Path
 
 import pytest
-import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -157,38 +156,6 @@ def test_an_image_that_cannot_be_built_fails_the_command_and_is_seen(
     store.close()
     assert build.state is State.FAILED
     assert {one.id: one.state for one in build.tasks} == {"one": State.FAILED, "two": State.SUCCEEDED}
-
-
-def test_the_workflow_runs_step_by_step(exported: Path, registry: Server, repository: str, tmp_path: Path) -> None:
-    flow = yaml.safe_load((exported / ".github/workflows/images.yml").read_text())
-    (exported / "steps/two/src/step_two.sh").write_text("echo pushed\n")
-    commit(exported)
-    bin_ = tmp_path / "bin"
-    bin_.mkdir()
-    (bin_ / "kfp-magics").write_text(f'#!/bin/sh\nexec {sys.executable} -m kfp_magics.cli "$@"\n')
-    (bin_ / "python").write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
-    for one in bin_.iterdir():
-        one.chmod(0o755)
-    variables = {
-        "SINCE": git(exported, "rev-parse", "HEAD^"),
-        "GITHUB_ENV": str(tmp_path / "env"),
-        "HOME": str(tmp_path),
-    }
-    said = {}
-    for step in flow["jobs"]["images"]["steps"]:
-        if "run" not in step or step["name"] == "Install":  # what it installs is what runs these tests
-            continue
-        environment = os.environ | variables | {"PATH": f"{bin_}:{os.environ['PATH']}", "LOGIN": "me:secret"}
-        command = ["bash", "-e", "-c", step["run"]]
-        done = subprocess.run(command, cwd=exported, env=environment, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, (step["name"], done.stdout, done.stderr)
-        said[step["name"]] = done.stdout
-        if (tmp_path / "env").exists():
-            variables |= dict(line.split("=", 1) for line in (tmp_path / "env").read_text().splitlines())
-    assert "rebuilt  two" in said["Plan"]
-    assert f"two {registry.host}/{repository}/two@sha256:" in said["Build"]
-    assert "/one@sha256:" not in said["Build"]
-    assert (tmp_path / ".docker/config.json").is_file()
 
 
 FILES = st.sampled_from(["src/a.py", "src/b/c.py", "Dockerfile", "notes.txt", ".dockerignore", "component.yaml"])

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import nbformat
 import pytest
+from IPython.core.interactiveshell import InteractiveShell
 
+from kfp_magics import cli
 from kfp_magics.cells.options import CellOptions
 from kfp_magics.delivery.steps import folder_spec
 from kfp_magics.delivery.writing import LOCK
@@ -28,6 +31,14 @@ BOTH = "def both(n: int = 3):\n    say(text=train(n=n).output)\n"
 @pytest.fixture
 def base(registry: Server, repository: str) -> str:
     return push_description(registry, f"{repository}-base")
+
+
+@pytest.fixture
+def shell() -> Iterator[None]:
+    """IPython without what another test defined."""
+    InteractiveShell.clear_instance()
+    yield
+    InteractiveShell.clear_instance()
 
 
 @pytest.fixture
@@ -145,29 +156,33 @@ def test_the_pipeline_is_importable_python(notebook, tmp_path: Path) -> None:
     assert "image: images.test/team/train:c-" in (tmp_path / "out.yaml").read_text()
 
 
-def test_its_own_tests_run(base: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_registry_pipelines_take_the_one_that_is_said(base: str, tmp_path: Path) -> None:
+    session = Session(Settings(base_image=base))
+    session.component(SAY, CellOptions(name="say_it", lang="bash", inputs=("text:int",)))
+    session.pipeline("def alone(n: int = 3):\n    say_it(text=n)\n")
+    export(session, tmp_path / "repo")
+    command = [sys.executable, "-m", "pipelines.alone", str(tmp_path / "out.yaml")]
+    for registry, place in (("", "say-it:c-"), ("images.test/team/", "images.test/team/say-it:c-")):
+        variables = os.environ | {"KFP_MAGICS_REGISTRY": registry}
+        subprocess.run(command, cwd=tmp_path / "repo", env=variables, check=True, capture_output=True)
+        assert f"image: {place}" in (tmp_path / "out.yaml").read_text()
+
+
+def test_check_fails_when_notebook_and_folder_differ(
+    shell: None, base: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setenv("KFP_MAGICS_BASE_IMAGE", base)
-    cells = [
-        "%load_ext kfp_magics",
-        f"%%kfp_component\n{TRAIN}",
-        "%%kfp_component say --lang bash --in text:int\n" + SAY,
-        f"%%kfp_pipeline\n{BOTH}",
-    ]
-    path = tmp_path / "house.ipynb"
+    cells = ["%load_ext kfp_magics", "%%kfp_component say --lang bash --in text:int\n" + SAY]
+    path, repo = tmp_path / "house.ipynb", tmp_path / "repo"
     nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(one) for one in cells]), path)
-    shell = [sys.executable, "-m", "kfp_magics.cli"]
-    done = subprocess.run([*shell, "export", path, tmp_path / "repo"], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert "wrote    steps/train/Dockerfile" in done.stdout
-    check = [*shell, "ci", "check", path, "--dir", tmp_path / "repo"]
-    assert subprocess.run(check, capture_output=True, check=False).returncode == 0
-    (tmp_path / "repo/steps/train/src/step_train.py").write_text("by hand\n")
-    told = subprocess.run(check, capture_output=True, text=True, check=False)
-    assert told.returncode == 2
-    assert "--- a/steps/train/src/step_train.py" in told.stdout
-    assert "differs from 1 exported file." in told.stderr
-    subprocess.run([*shell, "export", path, tmp_path / "repo", "--replace"], capture_output=True, check=True)
-    command = [sys.executable, "-m", "pytest", "-q", "-rs", "-p", "no:cacheprovider", "tests"]
-    done = subprocess.run(command, cwd=tmp_path / "repo", capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout
-    assert "3 passed, 1 skipped" in done.stdout  # `say` has no value for its text
+    check = ["ci", "check", str(path), "--dir", str(repo)]
+    assert cli.main(["export", str(path), str(repo)]) == 0
+    assert "wrote    steps/say/Dockerfile" in capsys.readouterr().out
+    assert cli.main(check) == 0
+    (repo / "steps/say/src/step_say.sh").write_text("by hand\n")
+    assert cli.main(check) == 2
+    told = capsys.readouterr()
+    assert "--- a/steps/say/src/step_say.sh" in told.out
+    assert "differs from 1 exported file." in told.err
+    assert cli.main(["export", str(path), str(repo), "--replace"]) == 0
+    assert cli.main(check) == 0

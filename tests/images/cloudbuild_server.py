@@ -1,7 +1,8 @@
 """A Google Cloud Build for tests: its own service and messages over gRPC, and builds really carried out.
 
-Sources come from a Cloud Storage emulator and logs go there. Steps of ``gcr.io/cloud-builders/docker`` run here, with a
-``docker`` that is buildah; every other step runs in a container of podman's, in the image `default_builder`.
+Sources come from a Cloud Storage emulator, or from git as for builds of triggers; logs go to the emulator. Steps
+of ``gcr.io/cloud-builders/docker`` run here, with a ``docker`` that is buildah; every other step runs in a container of
+podman's, in the image `default_builder`.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -128,21 +129,26 @@ class CloudBuildServer:
 
     def _create(self, request: cb.CreateBuildRequest, context: grpc.ServicerContext) -> operations_pb2.Operation:
         build = cb.Build.deserialize(cb.Build.serialize(request.build))
-        build.id, build.project_id = str(uuid.uuid4()), request.project_id
+        build.project_id = request.project_id
         problem = problem_of(build)
         if problem:
             context.abort(grpc.StatusCode.INVALID_ARGUMENT, problem)
-        build.name = f"{request.parent}/builds/{build.id}"
+        self.start(build, request.parent)
+        operation = operations_pb2.Operation(name=f"operations/build/{build.project_id}/{build.id}")
+        operation.metadata.Pack(cb.BuildOperationMetadata.pb(cb.BuildOperationMetadata(build=build)))
+        return operation
+
+    def start(self, build: cb.Build, parent: str) -> Future[None]:
+        """Starts a build that is as it must be; the future ends with it."""
+        build.id = str(uuid.uuid4())
+        build.name = f"{parent}/builds/{build.id}"
         build.logs_bucket = build.logs_bucket or f"gs://{LOGS}"
         build.log_url = f"https://console.cloud.google.com/cloud-build/builds/{build.id}?project={NUMBER}"
         build.status = _Status.QUEUED
         with self._guard:
             self.builds[build.id] = build
             self._cancelled[build.id] = threading.Event()
-        self._workers.submit(self._carry_out, build)
-        operation = operations_pb2.Operation(name=f"operations/build/{build.project_id}/{build.id}")
-        operation.metadata.Pack(cb.BuildOperationMetadata.pb(cb.BuildOperationMetadata(build=build)))
-        return operation
+        return self._workers.submit(self._carry_out, build)
 
     def _get(self, request: cb.GetBuildRequest, context: grpc.ServicerContext) -> cb.Build:
         with self._guard:
@@ -188,6 +194,11 @@ class CloudBuildServer:
             build.status = status
 
     def _fetch(self, build: cb.Build, workspace: Path) -> None:
+        if build.source.git_source.url:
+            git = build.source.git_source
+            for command in (["clone", "-q", git.url, "."], ["checkout", "-q", git.revision]):
+                subprocess.run(["git", *command], cwd=workspace, check=True, capture_output=True)
+            return
         source = build.source.storage_source
         with tempfile.TemporaryFile() as file:
             blob = self._storage.bucket(source.bucket).get_blob(source.object_)
@@ -316,12 +327,14 @@ class _Log:
             f"{folder}/log-{build.id}.txt".lstrip("/")
         )
         self._text = ""
+        self._kept = build.options.logging != cb.BuildOptions.LoggingMode.CLOUD_LOGGING_ONLY
         self._guard = threading.Lock()
 
     def add(self, text: str) -> None:
         with self._guard:
             self._text += text
-            self._blob.upload_from_string(self._text.encode(), content_type="text/plain")
+            if self._kept:
+                self._blob.upload_from_string(self._text.encode(), content_type="text/plain")
 
 
 def known_substitutions(build: cb.Build) -> dict[str, str]:
@@ -377,6 +390,13 @@ def problem_of(build: cb.Build) -> str:
         if re.search(r"[A-Z]", substituted(build, image).rpartition(":")[0]):
             return f"invalid build: invalid image name {image!r}"
     source = build.source.storage_source
-    if not (source.bucket and source.object_):
+    if not (source.bucket and source.object_) and not build.source.git_source.url:
         return "invalid build: no source"
+    options = build.options
+    if build.service_account and not (build.logs_bucket or options.logging or options.default_logs_bucket_behavior):
+        return (
+            "if 'build.service_account' is specified, the build must either (a) specify 'build.logs_bucket', (b) use "
+            "the REGIONAL_USER_OWNED_BUCKET build.options.default_logs_bucket_behavior option, or (c) use either "
+            "CLOUD_LOGGING_ONLY / NONE logging options"
+        )
     return ""
