@@ -1,4 +1,4 @@
-"""From a push to images that the repository's pipelines use: triggers as Cloud Build starts them, builds carried out."""
+"""From a push to images that the repository's pipelines use: triggers as Cloud Build starts them, real builds."""
 
 from __future__ import annotations
 
