@@ -137,6 +137,9 @@ def _add_building(commands: Commands) -> None:
     build = commands.add_parser("build", help="build the images of a notebook's steps")
     build.add_argument("source", help="notebook (.ipynb)")
     build.add_argument("names", nargs="*", metavar="STEP", help="steps or pipelines; all steps when left out")
+    build.add_argument(
+        "--changed-since", default="", metavar="REV", help="only steps that are others than in this commit"
+    )
     build.add_argument("--builder", default="", choices=BUILDERS, metavar="NAME", help=f"one of {', '.join(BUILDERS)}")
     build.add_argument("--registry", default="", help="where images go: HOST/PATH, or oci:FOLDER")
     build.add_argument("--platform", default="", choices=PLATFORMS, metavar="OS/ARCH", help="linux/amd64, linux/arm64")
@@ -215,7 +218,10 @@ def _run(words: argparse.Namespace) -> int:
 def _build(words: argparse.Namespace) -> int:
     from kfp_magics.magics.build import build_options  # noqa: PLC0415  (imports IPython)
 
-    session = author(_existing_file(words.source))
+    session = _author_changed(words) if words.changed_since else author(_existing_file(words.source))
+    if words.changed_since and not words.names:
+        print(f"No step has changed since {words.changed_since}.")
+        return 0
     options = replace(build_options(words), started_by="cli")
     if words.dry_run:
         from kfp_magics.widgets.cards import FoldersCard  # noqa: PLC0415  (only when folders are shown)
@@ -230,6 +236,23 @@ def _build(words: argparse.Namespace) -> int:
     if build.run.state is not State.SUCCEEDED:
         raise session.failure(build.run)
     return 0
+
+
+def _author_changed(words: argparse.Namespace) -> Session:
+    """Authors a notebook as it was and as it is, and leaves of the names those that changed."""
+    from IPython.core.interactiveshell import InteractiveShell  # noqa: PLC0415  (only for notebooks)
+
+    from kfp_magics.delivery.since import Since  # noqa: PLC0415  (only for CI)
+
+    path = _existing_file(words.source)
+    since = Since(path, words.changed_since)
+    text = since.text()
+    before = author(path, text).definitions.steps if text else {}
+    InteractiveShell.clear_instance()  # what is now must see nothing of what was
+    session = author(path)
+    wanted = {one.name: one for one in session.images.components(words.names)}
+    words.names = since.changed({name: step.component for name, step in before.items()}, wanted)
+    return session
 
 
 def _shown(session: Session) -> Callable[[Build], None]:
@@ -313,8 +336,13 @@ def _existing_file(source: str) -> Path:
     return path
 
 
-def author(path: Path) -> Session:
-    """Executes the cells of a notebook that author steps and pipelines, and what they stand on; runs nothing else."""
+def author(path: Path, text: str = "") -> Session:
+    """Executes the cells of a notebook that author steps and pipelines, and what they stand on; runs nothing else.
+
+    Args:
+        path: The notebook.
+        text: What it holds, where that is not what lies there.
+    """
     import nbformat  # noqa: PLC0415  (only for notebooks)
     from IPython.core.interactiveshell import InteractiveShell  # noqa: PLC0415  (only for notebooks)
 
@@ -322,7 +350,7 @@ def author(path: Path) -> Session:
     from kfp_magics.magics.shell import current_session  # noqa: PLC0415
 
     try:
-        notebook = nbformat.read(path, as_version=4)
+        notebook = nbformat.reads(text, as_version=4) if text else nbformat.read(path, as_version=4)
     except (nbformat.reader.NotJSONError, nbformat.ValidationError) as error:
         raise DefinitionError(f"{str(path)!r} is no notebook: {str(error).splitlines()[0]}.") from error
     shell = InteractiveShell.instance()

@@ -70,6 +70,11 @@ class Repository:
         inside = [path.removeprefix(self.prefix) for path in paths if path.startswith(self.prefix)]
         return sorted(set(inside)), sorted({path for path in paths if not path.startswith(self.prefix)})
 
+    def read(self, revision: str, path: str) -> bytes:
+        """The content of a file in a commit, by its path in the folder; empty when it is not there."""
+        done = self._run("cat-file", "blob", f"{revision}:{self.prefix}{path}")
+        return b"" if done.returncode else done.stdout
+
     def copy(self, revision: str, under: str, target: Path) -> None:
         """Writes the files below a folder as they are in a commit; the files that lie there stay as they are.
 

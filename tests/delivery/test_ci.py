@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
+import nbformat
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -201,3 +203,39 @@ def test_part_of_a_larger_repository(exported: Path) -> None:
     with planned(outer) as plan:
         assert {one.folder: one.what for one in plan.changes} == {"one": "rebuilt"}
         assert plan.outside == ("top.txt",)
+
+
+def notebook(path: Path, *cells: str) -> None:
+    nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(one) for one in cells]), path)
+
+
+def test_build_changed_since_takes_the_steps_of_a_notebook_that_are_others(
+    registry: Server, repository: str, tmp_path: Path
+) -> None:
+    base = push_description(registry, f"{repository}-base")
+    path, web = tmp_path / "house.ipynb", tmp_path / "web"
+    web.mkdir()
+    (web / "main.sh").write_text("echo $2\n")
+    say = "%%kfp_component say --lang bash --in text:str\necho $text\n"
+    other = f"%%kfp_component other --lang bash\necho {repository}\n"
+    folder = f"%kfp_component web --context web --base-image {base} --in n:int"
+    notebook(path, say, folder)
+    git(tmp_path, "init", "-q")
+    first = commit(tmp_path)
+    target = f"{registry.host}/{repository}"
+
+    def built(since: str, *names: str) -> set[str]:
+        words = ["build", path, *names, "--changed-since", since, "--registry", target]
+        said = shell(*words, KFP_MAGICS_BASE_IMAGE=base)
+        return {name for name in ("say", "web", "other") if re.search(rf"\b{name}\b.*sha256", said)}
+
+    assert built("HEAD") == set()
+    (web / "main.sh").write_text("echo changed\n")
+    assert built("HEAD") == {"web"}
+    notebook(path, say.replace("echo", "printf"), folder, other)
+    commit(tmp_path)
+    assert built("HEAD") == set()
+    assert built(first) == {"say", "web", "other"}
+    assert built(first, "other") == {"other"}
+    with pytest.raises(AssertionError, match="There is no commit 'nowhere' in this clone"):
+        built("nowhere")
