@@ -84,7 +84,10 @@ def _add_triggers(verbs: Commands) -> None:
     for name, what in (("list", "list the triggers"), ("delete", "delete triggers"), ("fire", "run triggers now")):
         other = verbs.add_parser(name, help=what)
         other.set_defaults(command=_others, names=[], branch="main")
-        if name != "list":
+        if name == "list":
+            other.set_defaults(command=_list)
+            other.add_argument("--dir", default=".", help="the exported folder; this one when left out")
+        else:
             other.add_argument("names", nargs="+", metavar="NAME", help="triggers, or steps")
         if name == "fire":
             other.add_argument("--branch", default="main", help="of which branch")
@@ -197,6 +200,15 @@ def _create(words: argparse.Namespace) -> int:
         registry=registry,
         apply=words.apply,
     ):
+        print(line)
+    return 0
+
+
+def _list(words: argparse.Namespace) -> int:
+    from kfp_magics.delivery.verbs import listed  # noqa: PLC0415  (imports Google's clients)
+    from kfp_magics.settings import Settings  # noqa: PLC0415
+
+    for line in listed(Settings(), Path(words.dir)):
         print(line)
     return 0
 

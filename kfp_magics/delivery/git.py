@@ -123,6 +123,12 @@ class Repository:
         words = ("ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", f"{under}/")
         return {path.split("/")[1] for path in self._list(*words) if path.count("/") > 1}
 
+    def remotes(self) -> list[str]:
+        """The last part of the address of each remote, without ``.git``."""
+        done = self._run("config", "--get-regexp", r"^remote\..*\.url$")  # nothing when there is none
+        urls = [line.partition(" ")[2] for line in done.stdout.decode("utf-8", "replace").splitlines()]
+        return [url.rstrip("/").removesuffix(".git").replace(":", "/").rpartition("/")[2] for url in urls]
+
     def hooks(self) -> Path:
         """The folder of hooks, wherever the configuration says."""
         return self.folder / self._text("rev-parse", "--git-path", "hooks").strip()

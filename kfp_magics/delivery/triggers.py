@@ -30,6 +30,11 @@ _SECOND = re.compile(r"projects/[^/]+/locations/[^/]+/connections/[^/]+/reposito
 _GITHUB = re.compile(r"(?P<owner>[\w.-]+)/(?P<name>[\w.-]+)")
 
 
+def repository_name(name: str) -> str:
+    """A repository's name as triggers and tags may be called."""
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Source:
     """What triggers listen to.
@@ -62,7 +67,25 @@ class Source:
                 f"{self.repository!r} is no repository that Cloud Build listens to.",
                 "Write OWNER/NAME for GitHub, or projects/P/locations/L/connections/C/repositories/R.",
             )
-        return re.sub(r"[^a-z0-9]+", "-", found["name"].lower()).strip("-")
+        return repository_name(found["name"])
+
+    @classmethod
+    def of(cls, trigger: cb.BuildTrigger, prefix: str) -> Source:
+        """What a trigger that was made by kfp-magics listens to.
+
+        Args:
+            trigger: It.
+            prefix: As above; triggers do not tell it apart from the step.
+        """
+        second = trigger.repository_event_config
+        account = trigger.service_account.rpartition("/serviceAccounts/")[2]
+        return cls(
+            repository=second.repository or f"{trigger.github.owner}/{trigger.github.name}",
+            prefix=prefix,
+            branch=second.push.branch or trigger.github.push.branch,
+            registry=dict(trigger.substitutions).get("_REGISTRY", ""),
+            service_account=account,
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -122,7 +145,6 @@ class Triggers:
         Raises:
             DeliveryError: There is no step in it.
         """
-        _refuse_elsewhere(folder, source.registry)
         steps = sorted(one.parent.name for one in (folder / STEPS).glob("*/cloudbuild.y*ml"))
         if not steps:
             raise DeliveryError(f"There is no step in {str(folder)!r}.", "Name an exported folder: --dir DIR")
@@ -221,8 +243,16 @@ def _substitutions(config: Path, place: str, registry: str) -> dict[str, str]:
     return {"_DIR": place, "_REGISTRY": registry, "_COMMIT" if ours else "_TAG": "$SHORT_SHA"}
 
 
-def _refuse_elsewhere(folder: Path, registry: str) -> None:
-    """Complains where pipelines would look for images in another place than where triggers push them."""
+def refuse_elsewhere(folder: Path, registry: str) -> None:
+    """Complains where pipelines would look for images in another place than where triggers push them.
+
+    Args:
+        folder: The exported folder.
+        registry: Where triggers push to.
+
+    Raises:
+        DeliveryError: A component.yaml names another place.
+    """
     for path in sorted((folder / STEPS).glob(f"*/{COMPONENT}")):
         place = named_place(path.read_bytes())
         if place not in {"", path.parent.name, f"{registry}/{path.parent.name}"}:

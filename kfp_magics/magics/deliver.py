@@ -101,8 +101,10 @@ class DeliverMagics(KfpMagics):
             from kfp_magics.delivery.hook import install  # noqa: PLC0415  (only for CI)
 
             return [f"Each commit now rebuilds what it changed: {install(folder, images.destination(options))}"]
-        from kfp_magics.delivery.verbs import create, others  # noqa: PLC0415  (imports Google's clients)
+        from kfp_magics.delivery.verbs import create, listed, others  # noqa: PLC0415  (imports Google's clients)
 
+        if words.verb == "list":
+            return listed(settings, folder)
         if words.verb != "create":
             return others(settings, words.verb, words.names, words.branch or "main")
         if not words.repo:

@@ -66,10 +66,13 @@ def test_what_is_shown_and_done(server: TriggerServer, folder: Path, capsys: pyt
     calls = len(server.calls)
     assert "same    house-fit\n" in said(*create, "--apply")
     assert set(server.calls[calls:]) == {"ListBuildTriggers"}
-    assert "house-fit  ml/steps/fit/**" in said("list")
+    assert "house-fit  ml/steps/fit/**\n" in said("list")  # from elsewhere, where nothing is to compare with
+    listed = ["list", "--dir", str(folder)]
+    assert "house-fit  ml/steps/fit/**  as exported\n" in said(*listed)
 
     changed = next(one for one in server.triggers.values() if one.name == "house-fit")
     changed.github.push.branch = ".*"
+    assert "house-fit  ml/steps/fit/**  changed by hand\n" in said(*listed)
     shown = said(*create)
     assert "update  house-fit  (changed by hand meanwhile)" in shown
     assert '-   "branch": ".*"' in shown
@@ -80,7 +83,21 @@ def test_what_is_shown_and_done(server: TriggerServer, folder: Path, capsys: pyt
     assert server.fired == [("house-fit", "main")]
     assert "There is no one trigger 'nix'" in said("fire", "nix", code=2)
     (folder / "steps/fit/cloudbuild.yaml").unlink()
+    (folder / "steps/new").mkdir()
+    (folder / "steps/new/cloudbuild.yaml").write_text("steps: []\n")
+    assert "house-fit  ml/steps/fit/**  its step is gone\n" in said(*listed)
+    assert "house-new  ml/steps/new/**  missing\n" in said(*listed)
     assert "delete  house-fit\n" in said(*create, "--apply")
+    assert "house-new  ml/steps/new/**  as exported\n" in said(*listed)
+    git(folder, "remote", "add", "origin", "git@github.com:me/other.git")
+    assert "house-new  ml/steps/new/**  as exported\n" in said(*listed)  # the only repository that has triggers
+    said("create", "--repo", "me/Shop", "--dir", str(folder), "--apply")
+    assert "No trigger listens to this folder" in said(*listed)
+    git(folder, "remote", "set-url", "origin", "git@github.com:me/Shop.git")
+    told = said(*listed)
+    assert "shop-new  ml/steps/new/**  as exported\n" in told
+    assert "house-new  ml/steps/new/**  another repository\n" in told
+    said("delete", "shop-new", "shop-fit-more", "house-new")
     said("delete", "fit-more")
     assert server.triggers == {}
 
