@@ -72,7 +72,9 @@ class CIPlan:
             if one.strays
         ]
         lines += [f"{len(self.untouched)} steps stay as they are"] if self.untouched else []
-        lines += [f"{len(self.outside)} changed files belong to no step"] if self.outside else []
+        if self.outside:
+            more = f" and {len(self.outside) - 3} more" if len(self.outside) > 3 else ""
+            lines.append(f"belongs to no step: {', '.join(self.outside[:3])}{more}")
         return "\n".join(lines) or "Nothing changed."
 
 

@@ -70,6 +70,7 @@ def test_plan_tells_what_and_why(exported: Path) -> None:
         assert {one.folder: one.what for one in plan.changes} == {"one": "rebuilt", "two": "same"}
         assert plan.changes[0].why == "src/step_one.sh"
         assert plan.outside == ("README.md",)
+        assert "belongs to no step: README.md" in str(plan)
     first = git(exported, "rev-parse", "HEAD")
     commit(exported)
     assert whats(exported) == {}
@@ -77,6 +78,33 @@ def test_plan_tells_what_and_why(exported: Path) -> None:
     git(exported, "mv", "steps/one", "steps/uno")
     assert whats(exported) == {"one": "gone", "uno": "new"}
     assert whats(exported, "0" * 40, first) == {"one": "new", "two": "new"}
+
+
+def test_a_step_that_was_renamed_moved_or_deleted(exported: Path, registry: Server, repository: str) -> None:
+    run = ["ci", "run", "--dir", exported, "--since", "HEAD^", "--registry", f"{registry.host}/{repository}"]
+    git(exported, "mv", "steps/one", "steps/uno")
+    commit(exported)
+    said = shell(*run)
+    assert "gone     one  its folder was removed\n" in said
+    assert "new      uno  its folder is new\n" in said
+    assert len(re.findall(r"@sha256:", said)) == 1
+    (exported / "attic").mkdir()
+    git(exported, "mv", "steps/uno", "attic/uno")
+    commit(exported)
+    said = shell(*run)
+    assert "gone     uno" in said
+    assert "belongs to no step: attic/uno/.dockerignore" in said
+    assert "@sha256:" not in said
+    git(exported, "rm", "-qr", "steps", "attic")
+    commit(exported)
+    assert "gone     two" in shell(*run)
+    (exported / "steps").mkdir()
+    (exported / "steps/loose.txt").write_text("in no folder of a step")
+    (exported / "steps/notes").mkdir()
+    (exported / "steps/notes/read.me").write_text("not a step")
+    commit(exported)
+    with pytest.raises(AssertionError, match=r"steps/notes' has neither a Dockerfile nor a step\.json that reads"):
+        shell(*run)
 
 
 def test_a_merge_is_what_it_brings(exported: Path) -> None:

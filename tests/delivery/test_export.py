@@ -186,3 +186,120 @@ def test_check_fails_when_notebook_and_folder_differ(
     assert "differs from 1 exported file." in told.err
     assert cli.main(["export", str(path), str(repo), "--replace"]) == 0
     assert cli.main(check) == 0
+
+
+def write_notebook(path: Path, *cells: str) -> None:
+    cells = ("%load_ext kfp_magics", *cells)
+    nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(one) for one in cells]), path)
+
+
+@pytest.mark.parametrize(
+    ("cells", "says"),
+    [
+        (("%%kfp_component\ndef train(n: int) -> int:\n    return n + RATE\n",), "RATE"),
+        (("%%kfp_component\ndef train(n: int -> int:\n    return n\n",), "train"),
+        (("%%kfp_component say --lang bash\necho", "%%kfp_pipeline\ndef p():\n    1 / 0\n"), "ZeroDivisionError"),
+        (("import nothing_of_that_name\n\nprint('no step')",), "There is nothing to export."),
+    ],
+    ids=["unknown name", "no Python", "raises", "no step"],
+)
+def test_a_notebook_that_does_not_run_is_not_exported(
+    shell: None, base: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+    cells: tuple[str, ...], says: str,
+) -> None:  # fmt: skip
+    monkeypatch.setenv("KFP_MAGICS_BASE_IMAGE", base)
+    write_notebook(tmp_path / "house.ipynb", *cells)
+    assert cli.main(["export", str(tmp_path / "house.ipynb"), str(tmp_path / "repo")]) == 2
+    told = capsys.readouterr().err
+    assert says in told
+    assert told.count("\n") <= 3, told
+    assert "Traceback" not in told
+    assert not (tmp_path / "repo").exists()
+
+
+def test_what_is_exported_depends_on_the_notebook_alone(base: str, tmp_path: Path) -> None:
+    cells = [
+        "from helper import helper",
+        f"%%kfp_component --include helper\n{TRAIN}",
+        "%%kfp_component say --lang bash --in text:int\n" + SAY,
+    ]
+    cells += [f"%%kfp_pipeline\n{BOTH}", "%kfp_component web --context web --in n:int --in m:int=2 --in k:str=a"]
+    trees = []
+    for number, (seed, zone, mask) in enumerate([("1", "Pacific/Auckland", 0o022), ("77", "America/New_York", 0o077)]):
+        place = tmp_path / str(number) / ("x" * 40 * number)
+        (place / "web").mkdir(parents=True)
+        for name in sorted(["Dockerfile", "b.txt", "a.txt"], reverse=bool(number)):
+            (place / "web" / name).write_text("FROM busybox\nENTRYPOINT echo\n" if name == "Dockerfile" else name)
+        (place / "helper.py").write_text("def helper():\n    return {1, 2, 3}\n")
+        write_notebook(place / "house.ipynb", *cells)
+        variables = os.environ | {"PYTHONHASHSEED": seed, "TZ": zone, "KFP_MAGICS_BASE_IMAGE": base}
+        variables |= {"KFP_MAGICS_HOME": str(place / "home"), "KFP_MAGICS_REGISTRY": "images.test/team"}
+        command = [sys.executable, "-m", "kfp_magics.cli", "export", "house.ipynb", "out"]
+        done = subprocess.run(
+            command, cwd=place, env=variables, umask=mask, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        trees.append({path: (place / "out" / path).stat().st_mode for path in tree(place / "out")})
+        trees.append(tree(place / "out"))
+    assert trees[1] == trees[3]
+    assert trees[0] == trees[2]
+    assert {"steps/web/b.txt", "pipelines/both.py"} < set(trees[1])
+
+
+@pytest.mark.parametrize("name", ["component.yaml", "step.json"])
+def test_a_folder_that_holds_what_an_export_writes_is_refused(notebook, tmp_path: Path, name: str) -> None:
+    folder, target = tmp_path / "deploy", tmp_path / "repo"
+    folder.mkdir()
+    (folder / "Dockerfile").write_text('FROM busybox\nENTRYPOINT ["true"]\n')
+    (folder / name).write_text("mine")
+    session = notebook()
+    session.component("", CellOptions(name="deploy", context=str(folder), inputs=("n:int",)))
+    with pytest.raises(DeliveryError, match=f"'deploy' holds '{name}', which an export writes itself") as caught:
+        export(session, target)
+    assert ".dockerignore" in caught.value.hint
+    assert not target.exists()
+    (folder / ".dockerignore").write_text(f"{name}\n")
+    export(session, target)
+    assert (target / "steps/deploy" / name).read_text() != "mine"
+    assert (folder / name).read_text() == "mine"
+
+
+def test_a_folder_in_its_own_place_keeps_what_is_the_users(notebook, tmp_path: Path) -> None:
+    target = tmp_path / "repo"
+    folder = target / "steps/deploy"
+    folder.mkdir(parents=True)
+    (folder / "Dockerfile").write_text('FROM busybox\nENTRYPOINT ["true"]\n')
+    (folder / "component.yaml").write_text("mine")
+    for _ in range(2):
+        session = notebook()
+        session.component("", CellOptions(name="deploy", context=str(folder), inputs=("n:int",)))
+        assert export(session, target).kept == ["steps/deploy/component.yaml"]
+        assert (folder / "component.yaml").read_text() == "mine"
+    first = tree(target)
+    (folder / "component.yaml").unlink()
+    export(session, target)
+    named = (folder / "component.yaml").read_text()
+    assert folder_spec(folder).tag in named
+    assert f"  _TAG: {folder_spec(folder).tag}\n" in (folder / "cloudbuild.yaml").read_text()
+    session = notebook()
+    session.component("", CellOptions(name="deploy", context=str(folder), inputs=("n:int",)))
+    again = export(session, target)
+    assert again.written == again.kept == again.removed == []
+    assert first["steps/deploy/Dockerfile"] == (folder / "Dockerfile").read_bytes()
+
+
+def test_a_folder_with_a_dockerfile_gives_the_notebooks_image(tmp_path: Path) -> None:
+    folder = tmp_path / "deploy"
+    folder.mkdir()
+    (folder / "Dockerfile").write_text('FROM busybox\nENTRYPOINT ["true"]\n')
+    (folder / ".dockerignore").write_text("*.log\n")
+    (folder / ".gcloudignore").write_text("*.txt\n")
+    (folder / "a.txt").write_text("a")
+    session = Session(Settings(registry="images.test/team"))
+    step = session.component("", CellOptions(name="deploy", context=str(folder), inputs=("n:int",)))
+    for platform in ("linux/amd64", "linux/arm64"):
+        options = BuildOptions(platform=platform)
+        session.images.exported(options).write(tmp_path / "repo")
+        spec = folder_spec(tmp_path / "repo/steps/deploy")
+        planned = session.images.planner().plan(step.component, options.complete(session.settings))
+        assert (spec.tag, spec.platform) == (planned.spec.tag, platform)
