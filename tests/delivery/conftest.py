@@ -14,6 +14,8 @@ from kfp_magics.runs.store import Store
 from kfp_magics.settings import Settings
 from tests.delivery.watched import Place
 
+ROOT = Path(__file__).parents[2]
+
 
 @pytest.fixture
 def place(settings: Settings, store: Store, tmp_path: Path) -> Iterator[Place]:
@@ -24,9 +26,6 @@ def place(settings: Settings, store: Store, tmp_path: Path) -> Iterator[Place]:
     data = NewData(settings, store)
     for watch in Ledger(store).watches():
         data.delete(watch.rule.name)
-
-
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="session")
