@@ -66,7 +66,7 @@ def _doctor(words: argparse.Namespace, author: Author) -> int:
 
     case = _case(words, groups(words.groups), author)
     if not words.json:
-        return int(any(one.fails for one in show(diagnose(case), in_kernel=False).findings))
+        return int(any(one.fails for one in show(diagnose(case), in_ipython=False, in_notebook=False).findings))
     found = list(diagnose(case))
     print(json.dumps([one.to_json() for one in found], indent=1))
     return int(any(one.fails for one in found))

@@ -88,7 +88,7 @@ def _uv(case: Case) -> Answer:  # noqa: ARG001  (as above)
 
 
 def _extension(case: Case) -> Answer:
-    if not case.in_kernel:
+    if not case.in_ipython:
         return unneeded("magics are for notebooks", typed("%load_ext kfp_magics", "%load_ext kfp_magics"))
     here = importlib.metadata.version(_US)
     if here != __version__:
@@ -102,7 +102,7 @@ def _notebook(case: Case) -> Answer:
         return refused(case.trouble)
     if not case.notebook:
         how = typed("kfp-magics doctor --notebook FILE", "%kfp_doctor")
-        return unneeded("none is known; runs do not say where they came from", None if case.in_kernel else how)
+        return unneeded("none is known; runs do not say where they came from", None if case.in_ipython else how)
     found = case.definitions
     counted = f": {len(found.steps)} steps, {len(found.pipelines)} pipelines" if found else ""
     return ok(f"{Path(case.notebook).name}{counted}")
@@ -146,7 +146,7 @@ def _server_extension(case: Case) -> Answer:
 
 
 def _panel_is_wanted(case: Case) -> bool:
-    return case.in_kernel or case.wants("panel")
+    return case.in_notebook or case.wants("panel")
 
 
 def _front_end(case: Case) -> Answer:

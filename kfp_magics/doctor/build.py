@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from kfp_magics import engines
 from kfp_magics.doctor.findings import (
+    LOG_IN,
     Answer,
     Check,
     broken,
@@ -23,7 +24,7 @@ from kfp_magics.doctor.findings import (
     typed,
     unneeded,
 )
-from kfp_magics.errors import EngineError, KfpMagicsError
+from kfp_magics.errors import EngineError, KfpMagicsError, RegistryError
 from kfp_magics.options import FOLDERS, BuildOptions
 
 if TYPE_CHECKING:
@@ -54,6 +55,10 @@ def _registry(case: Case) -> Answer:
     registries = Registries(case.settings, timeout=_SECONDS, attempts=1)
     try:
         registries(reference.host).may_push(reference.repository)
+    except RegistryError as error:
+        return refused(
+            error, typed(f"curl -v {'http' if engines.is_loopback(place) else 'https'}://{reference.host}/v2/")
+        )
     finally:
         registries.close()
     return ok(f"{place} takes images")
@@ -124,5 +129,5 @@ CHECKS = (
     Check(group="build", name="registry", look=_registry),
     Check(group="build", name="append", look=_append),
     *(Check(group="build", name=name, look=partial(_engine, name)) for name in ("docker", "podman", "buildah")),
-    Check(group="build", name="Cloud Build", look=_cloudbuild, patience=15.0),
+    Check(group="build", name="Cloud Build", look=_cloudbuild, patience=10.0, mend=LOG_IN),
 )

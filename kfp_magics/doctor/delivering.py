@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from kfp_magics.doctor.build import has
 from kfp_magics.doctor.findings import (
+    LOG_IN,
     Answer,
     Check,
     broken,
@@ -18,7 +19,6 @@ from kfp_magics.doctor.findings import (
     setting,
     typed,
     unneeded,
-    verb,
 )
 from kfp_magics.errors import KfpMagicsError
 
@@ -115,7 +115,7 @@ def _watchers(case: Case) -> Answer:
     holders = Watchers(case.settings)
     asleep = [one.rule.name for one in watches if holders.holder(one.rule.name) is None]
     if asleep:
-        return broken(f"nobody watches {', '.join(asleep)}", verb("cd watch"))
+        return broken(f"nobody watches {', '.join(asleep)}", verb_on("cd watch", "%kfp_cd watch"))
     return ok(f"{len(watches)} watched: {', '.join(one.folder for one in watches)}")
 
 
@@ -123,6 +123,6 @@ CHECKS = (
     Check(group="ci", name="git", look=_git),
     Check(group="ci", name="repository", look=_repository),
     Check(group="ci", name="export", look=_in_step, patience=20.0),
-    Check(group="ci", name="triggers", look=_triggers, patience=15.0),
+    Check(group="ci", name="triggers", look=_triggers, patience=10.0, mend=LOG_IN),
     Check(group="cd", name="watchers", look=_watchers),
 )

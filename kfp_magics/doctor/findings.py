@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from dataclasses import dataclass, field
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 GROUPS = ("author", "panel", "build", "run", "ci", "cd")
 """What one may want to do, in the order in which one does it."""
+_OUR_VERBS = re.compile(r"%kfp_(build|cd|ci|compile|doctor|export|logs|run|runs)\b")
+_COMMAND = re.compile(r"[%!]|(?:curl|docker|export|gcloud|git|kfp-magics|kubectl|lsof|mv|pip|podman) ")
 PATIENCE = 8.0
 """Seconds that a check may take, unless it says otherwise."""
 
@@ -56,12 +59,6 @@ def installed(what: str) -> Mend:
     return Mend(command=f"pip install --upgrade '{what}'", magic=f"%pip install --upgrade '{what}'")
 
 
-def verb(words: str) -> Mend:
-    """One of our own verbs, as a notebook writes it: ``cd watch DIR``."""
-    name, _, rest = words.partition(" ")
-    return Mend(command=f"kfp-magics {words}", magic=f"%kfp_{name.replace('-', '_')} {rest}".rstrip())
-
-
 def setting(name: str, value: str) -> Mend:
     """A setting."""
     variable = f"KFP_MAGICS_{name.upper()}"
@@ -85,6 +82,10 @@ class Answer:
     needed: bool = True
 
 
+LOG_IN = typed("gcloud auth application-default login")
+"""Who has no credentials for Google."""
+
+
 def ok(note: str) -> Answer:
     """It is as it should be."""
     return Answer(word=Word.OK, note=note)
@@ -105,11 +106,25 @@ def broken(note: str, mend: Mend | None = None, *, needed: bool = True) -> Answe
     return Answer(word=Word.BROKEN, note=note, mend=mend, needed=needed)
 
 
-def refused(error: KfpMagicsError, *, needed: bool = True) -> Answer:
-    """What an error says."""
-    hint = error.hint.removeprefix("Type: ")
-    mend = Mend(command=hint, magic=hint) if hint else None
-    return broken(error.message, mend, needed=needed)
+def refused(error: KfpMagicsError, otherwise: Mend | None = None, *, needed: bool = True) -> Answer:
+    """What an error says.
+
+    Args:
+        error: It.
+        otherwise: What to type when its hint is nothing that can be typed, and says what to look at.
+        needed: Whether something asks for it.
+    """
+    mend = hinted(error.hint)
+    if mend is None or _COMMAND.match(mend.magic):
+        return broken(error.message, mend or otherwise, needed=needed)
+    return broken(f"{error.message} {error.hint}", otherwise, needed=needed)
+
+
+def hinted(hint: str) -> Mend | None:
+    """A hint of an error, which is written for notebooks."""
+    magic = hint.removeprefix("Type: ")
+    command = re.sub(r"%env (\w+=)", r"export \1", _OUR_VERBS.sub(r"kfp-magics \1", magic))
+    return Mend(command=command, magic=magic) if magic else None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -121,7 +136,8 @@ class Case:
         wanted: Groups that somebody asked for: what they need is needed.
         definitions: What the notebook defined; None without a notebook.
         notebook: Path of the notebook, as far as known.
-        in_kernel: Whether a notebook asks.
+        in_ipython: Whether IPython asks, in a notebook or in a terminal.
+        in_notebook: Whether a notebook does.
         trouble: Why the notebook cannot be read.
         folder: Where one stands; an exported folder is looked for there.
     """
@@ -130,7 +146,8 @@ class Case:
     wanted: frozenset[str] = frozenset()
     definitions: Definitions | None = None
     notebook: str = ""
-    in_kernel: bool = False
+    in_ipython: bool = False
+    in_notebook: bool = False
     trouble: KfpMagicsError | None = None
     folder: Path = field(default_factory=Path)
 
@@ -160,12 +177,14 @@ class Check:
         name: What it is.
         look: Looks.
         patience: Seconds that it may take.
+        mend: What helps when there is no answer.
     """
 
     group: str
     name: str
     look: Callable[[Case], Answer]
     patience: float = PATIENCE
+    mend: Mend | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -236,5 +255,5 @@ class _Look(threading.Thread):
     def finding(self) -> Finding:
         if self._failure is not None:
             raise self._failure
-        silent = broken(f"no answer within {self.check.patience:g} s", None)
+        silent = broken(f"no answer within {self.check.patience:g} s", self.check.mend)
         return Finding(group=self.check.group, name=self.check.name, answer=self._answer or silent)

@@ -9,7 +9,20 @@ import time
 from typing import TYPE_CHECKING
 
 from kfp_magics.doctor.build import has, look_at_engine
-from kfp_magics.doctor.findings import Answer, Check, broken, installed, missing, ok, refused, typed, unneeded, verb
+from kfp_magics.doctor.findings import (
+    LOG_IN,
+    Answer,
+    Check,
+    Mend,
+    broken,
+    hinted,
+    installed,
+    missing,
+    ok,
+    refused,
+    typed,
+    unneeded,
+)
 from kfp_magics.errors import KfpMagicsError
 from kfp_magics.model import Component, Port, State
 
@@ -21,6 +34,7 @@ if TYPE_CHECKING:
     from kfp_magics.model import Run
 
 _RUN = 40.0  # seconds that the smallest of all runs may take
+_HERE = Mend(command="export KFP_MAGICS_BACKEND=local", magic="%kfp_connect local")
 _LITTLE, _NONE = 2_000_000_000, 200_000_000  # bytes; an environment takes some hundred megabytes
 _PROBE = Component(
     name="probe",
@@ -51,7 +65,7 @@ def _engine(case: Case) -> Answer:
         return ok(f"a step ran in a process of its own, in {time.monotonic() - began:.1f} s")
     errors = [error for error in (*(task.error for task in ended.tasks), ended.error) if error is not None]
     note = errors[0].message if errors else f"the smallest of all runs is still {ended.state} after {_RUN - 5:g} s"
-    return broken(note, typed(errors[0].hint, errors[0].hint) if errors and errors[0].hint else None)
+    return broken(note, hinted(errors[0].hint) if errors else None)
 
 
 def _ended(backend: Backend, ir: str, deadline: float) -> Run:
@@ -130,8 +144,7 @@ def _server(case: Case) -> Answer:
     try:
         checked = backend.check(connection)
     except KfpMagicsError as error:
-        answer = refused(error)
-        return answer if answer.mend else broken(error.message, verb("connect local"))
+        return refused(error, _HERE)
     one = checked.connection
     facts = [f"{checked.server} at {one.host}" if one.host else checked.server, checked.user, one.namespace]
     return ok(", ".join(filter(None, facts)) + "".join(f"; {remark}" for remark in checked.remarks))
@@ -154,6 +167,6 @@ CHECKS = (
     Check(group="run", name="containers", look=_containers, patience=16.0),
     Check(group="run", name="disk", look=_room),
     Check(group="run", name="store", look=_store),
-    Check(group="run", name="server", look=_server, patience=15.0),
-    Check(group="run", name="Vertex AI", look=_vertex, patience=15.0),
+    Check(group="run", name="server", look=_server, patience=10.0, mend=_HERE),
+    Check(group="run", name="Vertex AI", look=_vertex, patience=10.0, mend=LOG_IN),
 )

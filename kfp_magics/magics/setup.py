@@ -61,13 +61,14 @@ class SetupMagics(KfpMagics):
         from kfp_magics.widgets.doctor import show  # noqa: PLC0415  (drawn only now)
 
         words = parse(self.kfp_doctor, line)
-        in_kernel = hasattr(self.shell, "kernel")
+        in_notebook = hasattr(self.shell, "kernel")
         case = Case(
             settings=self.session.settings,
             wanted=groups(words.groups),
             definitions=self.session.definitions,
             notebook=self.session.notebook,
-            in_kernel=in_kernel,
+            in_ipython=True,
+            in_notebook=in_notebook,
             folder=Path(words.dir),
         )
-        show(diagnose(case), in_kernel=in_kernel)
+        show(diagnose(case), in_ipython=True, in_notebook=in_notebook)

@@ -34,16 +34,16 @@ class DoctorCard:
 
     Attributes:
         findings: In order.
-        in_kernel: Whether commands are those of a notebook.
+        in_ipython: Whether commands are those of a notebook.
         going_on: Whether more is to come.
     """
 
     findings: Sequence[Finding]
-    in_kernel: bool = False
+    in_ipython: bool = False
     going_on: bool = False
 
     def __repr__(self) -> str:
-        return "\n".join([*lines(self.findings, in_kernel=self.in_kernel), verdict(self.findings)])
+        return "\n".join([*lines(self.findings, in_ipython=self.in_ipython), verdict(self.findings)])
 
     def _repr_html_(self) -> str:
         said = "Looking …" if self.going_on else verdict(self.findings)
@@ -63,17 +63,17 @@ class DoctorCard:
     def _row(self, finding: Finding) -> str:
         answer = finding.answer
         tone = "t-failed" if finding.fails else "t-succeeded" if answer.word is Word.OK else "q"
-        mend = f"<code>{escape(command_of(finding, in_kernel=self.in_kernel))}</code>" if answer.mend else ""
+        mend = f"<code>{escape(command_of(finding, in_ipython=self.in_ipython))}</code>" if answer.mend else ""
         cells = f"<th scope='row'>{escape(finding.name)}</th><td>{escape(answer.note)}</td><td>{mend}</td>"
         return f"<tr><td class='{tone}'>{_MARKS[answer.word]} {answer.word}</td>{cells}</tr>"
 
 
-def lines(findings: Iterable[Finding], *, in_kernel: bool, before: str = "") -> Iterator[str]:
+def lines(findings: Iterable[Finding], *, in_ipython: bool, before: str = "") -> Iterator[str]:
     """Tells findings, a line each, with the command that mends it below.
 
     Args:
         findings: In order.
-        in_kernel: Whether commands are those of a notebook.
+        in_ipython: Whether commands are those of a notebook.
         before: The group that was told last.
     """
     for finding in findings:
@@ -83,13 +83,13 @@ def lines(findings: Iterable[Finding], *, in_kernel: bool, before: str = "") -> 
             yield _TITLES[finding.group]
         yield f"  {_MARKS[answer.word]} {answer.word:10}  {finding.name:16}  {answer.note}".rstrip()
         if answer.mend and (finding.fails or answer.word is Word.BROKEN):
-            yield from (f"{'':16}{line}" for line in command_of(finding, in_kernel=in_kernel).splitlines())
+            yield from (f"{'':16}{line}" for line in command_of(finding, in_ipython=in_ipython).splitlines())
 
 
-def command_of(finding: Finding, *, in_kernel: bool) -> str:
+def command_of(finding: Finding, *, in_ipython: bool) -> str:
     """What mends it, where one stands."""
     mend = finding.answer.mend
-    return "" if mend is None else mend.magic if in_kernel else mend.command
+    return "" if mend is None else mend.magic if in_ipython else mend.command
 
 
 def verdict(findings: Sequence[Finding]) -> str:
@@ -100,22 +100,23 @@ def verdict(findings: Sequence[Finding]) -> str:
     return f"{len(wrong)} of {len(findings)} need something: {', '.join(wrong)}."
 
 
-def show(findings: Iterable[Finding], *, in_kernel: bool) -> DoctorCard:
+def show(findings: Iterable[Finding], *, in_ipython: bool, in_notebook: bool) -> DoctorCard:
     """Shows findings as they come: lines in a terminal, a table that fills in a notebook.
 
     Args:
         findings: As they come.
-        in_kernel: Whether a notebook shows it.
+        in_ipython: Whether commands are those of a notebook.
+        in_notebook: Whether a notebook shows it.
     """
-    return _fill(findings) if in_kernel else _print(findings)
+    return _fill(findings) if in_notebook else _print(findings, in_ipython=in_ipython)
 
 
-def _print(findings: Iterable[Finding]) -> DoctorCard:
+def _print(findings: Iterable[Finding], *, in_ipython: bool) -> DoctorCard:
     found: list[Finding] = []
     for one in findings:
         before = found[-1].group if found else ""
         found.append(one)
-        sys.stdout.writelines(f"{line}\n" for line in lines([one], in_kernel=False, before=before))
+        sys.stdout.writelines(f"{line}\n" for line in lines([one], in_ipython=in_ipython, before=before))
         sys.stdout.flush()
     sys.stdout.write(f"{verdict(found)}\n")
     return DoctorCard(found)
@@ -126,10 +127,10 @@ def _fill(findings: Iterable[Finding]) -> DoctorCard:
 
     found: list[Finding] = []
     place = uuid4().hex
-    display(DoctorCard((), in_kernel=True, going_on=True), display_id=place)
+    display(DoctorCard((), in_ipython=True, going_on=True), display_id=place)
     for one in findings:
         found.append(one)
-        display(DoctorCard(tuple(found), in_kernel=True, going_on=True), display_id=place, update=True)
-    card = DoctorCard(tuple(found), in_kernel=True)
+        display(DoctorCard(tuple(found), in_ipython=True, going_on=True), display_id=place, update=True)
+    card = DoctorCard(tuple(found), in_ipython=True)
     display(card, display_id=place, update=True)
     return card

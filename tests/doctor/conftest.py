@@ -17,7 +17,7 @@ Look = Callable[..., Finding]
 
 @pytest.fixture
 def look(settings: Settings) -> Look:
-    """Looks at one thing: ``look("build", "registry", in_kernel=True)``."""
+    """Looks at one thing: ``look("build", "registry", in_notebook=True)``."""
 
     def one(group: str, name: str, **case: object) -> Finding:
         [check] = [check for check in CHECKS if (check.group, check.name) == (group, name)]

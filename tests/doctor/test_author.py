@@ -106,10 +106,10 @@ def test_another_interpreter_without_uv_and_without_the_extension_of_the_server(
 
 def test_the_extension_counts_in_notebooks_and_must_be_the_installed_one(look, tmp_path, monkeypatch) -> None:
     assert says(look("author", "extension"))[0] == "not needed"
-    assert says(look("author", "extension", in_kernel=True))[:2] == ("ok", f"kfp-magics {__version__}")
+    assert says(look("author", "extension", in_ipython=True))[:2] == ("ok", f"kfp-magics {__version__}")
     distribution(tmp_path, "kfp-magics", "99.0", "kfp", "ipython")
     monkeypatch.syspath_prepend(tmp_path)
-    found = look("author", "extension", in_kernel=True)
+    found = look("author", "extension", in_ipython=True)
     assert says(found)[:2] == ("broken", f"{__version__} is loaded, 99.0 is installed: restart the kernel")
 
 
@@ -119,7 +119,9 @@ def test_the_notebook(look, settings, tmp_path, shell) -> None:
     found = look("author", "notebook", notebook="/x/a.ipynb", definitions=session.definitions)
     assert says(found)[:2] == ("ok", "a.ipynb: 0 steps, 0 pipelines")
     found = look("author", "notebook", trouble=DefinitionError("It is no notebook.", "Give one."))
-    assert says(found) == ("broken", "It is no notebook.", "Give one.")
+    assert says(found) == ("broken", "It is no notebook. Give one.", "")
+    found = look("author", "notebook", trouble=DefinitionError("It is old.", "%kfp_export DIR, or %env A=1"))
+    assert says(found) == ("broken", "It is old.", "kfp-magics export DIR, or export A=1")
     path = tmp_path / "broken.ipynb"
     path.write_text("{")
     assert "is no notebook" in shell("author", "--notebook", path, code=1)
@@ -154,7 +156,7 @@ def test_the_extension_of_the_server(look, jupyter) -> None:
     assert says(look("panel", "server extension"))[:2] == ("ok", "enabled")
     path = jupyter / "CONFIG_PATH" / "jupyter_server_config.json"
     path.write_text(json.dumps({"ServerApp": {"jpserver_extensions": {"kfp_magics": False}}}))
-    found = look("panel", "server extension", in_kernel=True)
+    found = look("panel", "server extension", in_notebook=True)
     assert says(found) == ("broken", f"switched off in {path}", "jupyter server extension enable kfp_magics")
     assert found.fails
 
@@ -178,11 +180,11 @@ def server_file(jupyter: Path, url: str, pid: int = 0) -> None:
 
 def test_a_server_that_was_killed_is_none(look, jupyter) -> None:
     """One that runs is looked at in a browser's test, where there is one."""
-    assert says(look("panel", "server", in_kernel=True)) == ("missing", "no Jupyter Server runs here", "jupyter lab")
+    assert says(look("panel", "server", in_notebook=True)) == ("missing", "no Jupyter Server runs here", "jupyter lab")
     with subprocess.Popen(["sleep", "600"]) as ended:
         ended.kill()
     server_file(jupyter, "http://127.0.0.1:1/", ended.pid)  # it had no time to tidy up
-    assert says(look("panel", "server", in_kernel=True))[1] == "no Jupyter Server runs here"
+    assert says(look("panel", "server", in_notebook=True))[1] == "no Jupyter Server runs here"
 
 
 def test_servers_of_other_versions_without_the_extension_and_silent_ones(look, jupyter) -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import base64
 import json
+from dataclasses import replace
 
 import pytest
 
 from kfp_magics.doctor.build import CHECKS
-from kfp_magics.doctor.findings import Case, examine
+from kfp_magics.doctor.findings import Case, examine, typed
 from kfp_magics.images.registry import Registry
 from tests.doctor.conftest import says
 from tests.images.registries import free_port
@@ -68,7 +69,9 @@ def test_a_login_that_may_read_and_not_push(look, settings, token_registry, logi
 
 def test_a_registry_that_does_not_answer(look, settings) -> None:
     settings.registry = f"127.0.0.1:{free_port()}/x"
-    assert says(look("build", "registry"))[0] == "broken"
+    word, note, mend = says(look("build", "registry"))
+    assert (word, mend) == ("broken", f"curl -v http://{settings.registry.removesuffix('/x')}/v2/")
+    assert "Is it up" in note
 
 
 def test_a_name_that_is_no_registry(look, settings) -> None:
@@ -105,9 +108,8 @@ def test_engines_are_here_or_not_or_do_not_answer(look, settings, programs, tmp_
 def test_a_check_without_an_answer_is_left_behind(settings, programs) -> None:
     programs("docker", "exec sleep 600")
     [check] = [one for one in CHECKS if one.name == "docker"]
-    hasty = type(check)(group=check.group, name=check.name, look=check.look, patience=0.2)
-    [finding] = examine(Case(settings=settings), [hasty])
-    assert says(finding)[:2] == ("broken", "no answer within 0.2 s")
+    [finding] = examine(Case(settings=settings), [replace(check, patience=0.2, mend=typed("docker info"))])
+    assert says(finding) == ("broken", "no answer within 0.2 s", "docker info")
 
 
 def test_cloud_build(look, settings, monkeypatch, tmp_path) -> None:

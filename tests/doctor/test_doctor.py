@@ -92,7 +92,7 @@ def finding(name: str, answer) -> Finding:
 
 def test_the_card_is_text_and_a_table_that_a_reader_can_follow() -> None:
     mend = typed("docker login x", "!docker login <x>")
-    card = DoctorCard([finding("a", ok("fine")), finding("b <b>", missing("<gone>", mend))], in_kernel=True)
+    card = DoctorCard([finding("a", ok("fine")), finding("b <b>", missing("<gone>", mend))], in_ipython=True)
     assert repr(card).splitlines() == [
         "Build: steps become images",
         "  ✓ ok          a                 fine",
@@ -122,8 +122,11 @@ def test_in_a_terminal_lines_come_one_by_one(tmp_path, monkeypatch) -> None:
     shell_.run_line_magic("load_ext", "kfp_magics")
     with capture_output() as captured:
         shell_.run_line_magic("kfp_doctor", "author")
-    assert "✓ ok          extension" not in captured.stdout  # a terminal is no notebook
+    assert "✓ ok          extension" in captured.stdout
     assert captured.stdout.splitlines()[0] == "Author: cells become steps"
+    with capture_output() as captured:
+        shell_.run_line_magic("kfp_doctor", "build")
+    assert "%reload_ext kfp_magics" in captured.stdout  # as it is typed here
     with pytest.raises(ArgumentError):
         shell_.run_line_magic("kfp_doctor", "bild")
     monkeypatch.setenv("KFP_MAGICS_REGISTRY", f"oci:{tmp_path}/images")

@@ -123,7 +123,10 @@ def test_a_server_with_a_wrong_token_is_said_without_the_token(look, settings, k
 
 def test_a_server_that_is_down(look, settings) -> None:
     connect(settings, f"http://127.0.0.1:{free_port()}")
-    assert look("run", "server").fails
+    found = look("run", "server")
+    assert found.fails
+    assert (found.answer.mend.magic, says(found)[2]) == ("%kfp_connect local", "export KFP_MAGICS_BACKEND=local")
+    assert "Is it up" in found.answer.note
 
 
 def test_a_connection_that_nobody_knows(look, settings) -> None:

@@ -56,7 +56,7 @@ def _line(*words: str) -> str:
 
 def _apis(plan: Plan) -> Iterator[Command]:
     yield Command(
-        title=f"Enable {len(plan.apis)} APIs in {plan.project}",
+        title=f"APIs of {plan.project} that are called: {len(plan.apis)}",
         text=_line("gcloud", "services", "enable", *plan.apis, f"--project={plan.project}", "--quiet"),
     )
 

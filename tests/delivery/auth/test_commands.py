@@ -137,7 +137,7 @@ def test_apply_tells_what_it_does_and_what_is_there_already(settings, cloud) -> 
     apply(made, told.append)
     undecided = [line for line in told if not line.endswith("there already")]
     assert [line.split("] ")[1] for line in undecided] == [  # nobody can know about these, and they do no harm
-        f"Enable {len(cloud.state['apis'])} APIs in shop-123: done",
+        f"APIs of shop-123 that are called: {len(cloud.state['apis'])}: done",
         "roles/pubsub.publisher on project shop-123 for Cloud Storage's own account: done",
     ]
     assert len(cloud.changes()) == changes + 2
