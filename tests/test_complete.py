@@ -52,6 +52,11 @@ def complete() -> Iterator[Complete]:
         ("%kfp_diff last 2", ["20260101-a"]),
         ("%%kfp_component --base", ["--base-image"]),
         ("%kfp_component --secret-", ["--secret-volume"]),
+        ("%kfp_ci pl", ["plan"]),
+        ("%kfp_cd wa", ["watch"]),
+        ("%%kfp_cd watch incoming --run ", ["calc", "make"]),
+        ("%kfp_cd watch incoming --run m", ["make"]),
+        ("%kfp_cd watch incoming --run calc w", ["word="]),
     ],
 )
 def test_offers(complete: Complete, line: str, expected: list[str]) -> None:

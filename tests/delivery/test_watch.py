@@ -129,6 +129,59 @@ def test_mistakes_are_told_and_nothing_is_watched(
     assert Ledger(place.store).watches() == []
 
 
+def test_files_that_lie_there_start_runs_when_it_is_said(cell: Callable[[str], str], place: Place) -> None:
+    place.drop("one.csv")
+    assert "they start none" in cell("%kfp_cd watch incoming --run train data=$uri")
+    place.drop("two.csv")
+    place.runs(1)
+    cell("%kfp_cd watch incoming --run train data=$uri --existing")
+    assert [run.name for run in place.runs(2)] == ["train two.csv", "train one.csv"]
+    cell("%kfp_cd watch incoming --run train data=$uri --existing")
+    place.drop("three.csv")
+    place.runs(3)
+
+
+def test_what_the_pipeline_writes_itself_starts_nothing(cell: Callable[[str], str], place: Place) -> None:
+    """A pipeline that is told to write below the folder that is watched."""
+    cell(
+        "%%kfp_component write --lang bash --in data:str --in out:str\ncp $data $out/copy.csv\ncp $data ${data%csv}bin"
+    )
+    cell("%%kfp_pipeline\ndef copying(data: str, out: str):\n    write(data=data, out=out)")
+    (place.folder / "out").mkdir()
+    cell(f"%kfp_cd watch incoming --run copying data=$uri out={place.folder}/out --ignore *.bin")
+    place.drop("one.csv")
+    [run] = place.runs(1)
+    place.until(lambda: place.store.get(run.id).state.final)
+    assert (place.folder / "out/copy.csv").exists()
+    assert (place.folder / "one.bin").exists()
+    place.drop("two.csv")
+    place.until(lambda: Ledger(place.store).counts("incoming-copying") == {"started": 2})
+    assert [run.name for run in place.runs(2)] == ["copying one.csv", "copying two.csv"]
+
+
+def test_two_pipelines_watch_one_folder_and_two_folders_share_no_name(
+    cell: Callable[[str], str], place: Place, tmp_path: Path
+) -> None:
+    cell("%kfp_cd watch incoming --run train data=$uri")
+    cell("%kfp_cd watch 'incoming/*.csv' --run note data=$name epochs=4")
+    place.drop("a.csv")
+    place.drop("b.txt")
+    assert sorted(run.name for run in place.runs(3)) == ["note a.csv", "train a.csv", "train b.txt"]
+    (tmp_path / "else/incoming").mkdir(parents=True)
+    with pytest.raises(DeliveryError, match=r"watches .* already"):
+        cell("%kfp_cd watch else/incoming --run train data=$uri")
+    assert len(Ledger(place.store).watches()) == 2
+
+
+def test_a_burst_is_gathered_into_one_run(cell: Callable[[str], str], place: Place) -> None:
+    cell("%%kfp_component many --lang bash --in files:list\necho $files")
+    cell("%kfp_cd watch incoming --run many files=$uris --gather 3")
+    paths = [str(place.drop(f"{number}.csv")) for number in range(3)]
+    [run] = place.runs(1)
+    assert run.parameters == {"files": paths}
+    assert (run.name, run.started_by) == ("many 2.csv and 2 more", f"trigger: {paths[-1]} and 2 more")
+
+
 def test_a_function_that_needs_the_notebook_is_refused(cell: Callable[[str], str], place: Place) -> None:
     cell("import os")
     with pytest.raises(NamesError, match="'os' \\(line 2\\)"):

@@ -16,6 +16,7 @@ from kfp_magics.backends.known import Backends
 from kfp_magics.delivery.newdata.courier import PASSING, Courier
 from kfp_magics.delivery.newdata.folder import Folder
 from kfp_magics.delivery.newdata.ledger import Ledger, Watch
+from kfp_magics.errors import KfpMagicsError
 from kfp_magics.runs.store import Store
 from kfp_magics.settings import Settings
 
@@ -165,9 +166,12 @@ def main(folder: Path, held: int) -> None:
     ledger = Ledger(store)
     watch = ledger.watch(folder.name)
     settings = Settings(**{name: value for name, value in watch.settings.items() if Settings.class_traits().get(name)})
+    backends = Backends(settings, store)
+    with suppress(KfpMagicsError):  # what it complains of is said when a run is due
+        backends[watch.backend]  # which takes a second to import, and no file should wait for it
     _log(f"Watching {watch.folder} (process {os.getpid()}).")
     try:
-        Watcher(folder.name, ledger, Backends(settings, store), settings.home_path, _log).run(stop)
+        Watcher(folder.name, ledger, backends, settings.home_path, _log).run(stop)
     finally:
         store.close()
     _log("Ended.")
