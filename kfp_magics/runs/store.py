@@ -350,8 +350,9 @@ class Store:
             if one is not None:
                 one.close()
             with self._guard:
+                before = _identity(self.path)  # it may be exchanged while it is opened
                 connection = database.connect(self.path, self._patience)
-                one = self._local.opened = _Opened(connection, _identity(self.path))
+                one = self._local.opened = _Opened(connection, before or _identity(self.path))
                 for other in self._opened:
                     if not other.thread.is_alive():  # a kernel's life sees many threads come and go
                         other.close()

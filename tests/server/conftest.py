@@ -103,7 +103,7 @@ def listen(jp_ws_fetch: Any, ask: Ask) -> Any:
 
         async def receive() -> dict[str, Any]:
             while True:
-                message = await asyncio.wait_for(socket.read_message(), 20)
+                message = await asyncio.wait_for(socket.read_message(), 60)
                 assert message is not None, "the socket was closed"
                 event = json.loads(message)
                 if event.pop("schema_id") == SCHEMA_ID:

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +22,17 @@ from kfp_magics.model import Run, State, Task
 from kfp_magics.runs.store import Store
 from tests.local.conftest import Engine
 from tests.server import contract
-from tests.server.conftest import Ask, options, until
+from tests.server.conftest import Ask, Next, options
+
+
+async def told(tab: Next, save: Callable[[], object], run_id: str) -> dict[str, Any]:
+    """Saves until it is told: what the watch finds when it sees a store for the first time, it tells nobody."""
+    while True:
+        save()
+        with suppress(TimeoutError):
+            while (event := await asyncio.wait_for(tab(), 5)).get("run_id") != run_id:
+                pass
+            return event
 
 
 async def test_two_tabs_see_a_run_that_a_kernel_started_proceed(listen: Any, ask: Ask, ir: str, engine: Engine) -> None:
@@ -66,12 +77,7 @@ async def test_much_at_once_is_told_in_short(listen: Any, store: Store) -> None:
     many = tuple(Task(id=f"t{number}", name="t") for number in range(300))
     store.save(Run(id="wide", name="x", tasks=many))
     async with listen() as tab:
-
-        async def first() -> bool:
-            store.save(Run(id="wide", name=f"x{store.change()}", tasks=many))
-            return bool(await asyncio.wait_for(tab(), 5))
-
-        await until(first)  # from here on the watch has seen the store
+        await told(tab, lambda: store.save(Run(id="wide", name=f"x{store.change()}", tasks=many)), "wide")
         store.save_tasks("wide", [Task(id=one.id, name="t", state=State.RUNNING) for one in many])
         event = await tab()
         while not event["tasks"]:
@@ -91,12 +97,7 @@ async def test_a_clock_that_jumps_back_changes_no_order(listen: Any, ask: Ask, s
     run = Run(id="r", name="x", created=2000.0, started=2000.0, state=State.RUNNING, backend="elsewhere")
     store.save(run)
     async with listen() as tab:
-
-        async def seen() -> bool:
-            store.save(Run(id="other", name=f"x{store.change()}", backend="elsewhere"))
-            return bool(await asyncio.wait_for(tab(), 5))
-
-        await until(seen)
+        await told(tab, lambda: store.save(Run(id="other", name=f"x{store.change()}", backend="elsewhere")), "other")
         store.save(replace(run, state=State.FAILED, finished=1000.0))
         while (event := await tab())["run_id"] != "r":
             pass
@@ -124,10 +125,15 @@ async def test_a_store_that_is_locked_damaged_removed_or_exchanged(
     other.close()
 
     def exchange(content: bytes | None) -> None:
-        for suffix in ("", "-wal", "-shm"):
-            Path(f"{store.path}{suffix}").unlink(missing_ok=True)
-        if content is not None:
-            store.path.write_bytes(content)
+        """What a person does who moves it away: SQLite promises nothing to those who use it at that moment."""
+        store.close()
+        with service.store._guard:  # without it nobody opens a connection
+            for one in service.store._opened:
+                one.close()
+            for suffix in ("", "-wal", "-shm"):
+                Path(f"{store.path}{suffix}").unlink(missing_ok=True)
+            if content is not None:
+                store.path.write_bytes(content)
 
     exchange(b"no database at all" * 1000)
     for path in ("/runs", "/status", "/facets", "/runs/r"):
@@ -142,9 +148,7 @@ async def test_a_store_that_is_locked_damaged_removed_or_exchanged(
         exchange((tmp_path / "copy").read_bytes())
         assert (await ask("GET", "/runs/r")).status == 200
         assert (await tab())["kind"] == "reset"
-        store.save(Run(id="new", name="x", state=State.FAILED))
-        while (event := await tab()).get("run_id") != "new":
-            assert event["kind"] == "reset"
+        await told(tab, lambda: store.save(Run(id="new", name=f"x{store.change()}", backend="elsewhere")), "new")
 
 
 async def test_a_folder_that_cannot_be_written_is_said_and_the_server_lives(
