@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import ast
 import inspect
+import re
 import symtable
 import sys
 import textwrap
+from contextlib import suppress
 from types import FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -139,19 +141,21 @@ def _definition(name: str, value: Any, namespace: Mapping[str, object]) -> str: 
 
 
 def _text(name: str, value: Any, namespace: Mapping[str, object]) -> str:  # noqa: ANN401  (a function or a class)
-    try:
-        return textwrap.dedent(inspect.getsource(value))
-    except (OSError, TypeError) as error:
-        found = _class_in_history(value.__name__, namespace) if isinstance(value, type) else ""
-        if not found:
-            raise DefinitionError(
-                f"The code of {name!r} is not known any more.", "Run the cell that defines it again."
-            ) from error
-        return found
+    found = ""
+    with suppress(OSError, TypeError):
+        found = textwrap.dedent(inspect.getsource(value))
+    if isinstance(value, type) and not re.search(rf"^class {value.__name__}\b", found, re.MULTILINE):
+        found = _class_in_history(value.__name__, namespace)
+    if not found:
+        raise DefinitionError(f"The code of {name!r} is not known any more.", "Run the cell that defines it again.")
+    return found
 
 
 def _class_in_history(name: str, namespace: Mapping[str, object]) -> str:
-    """In a kernel `inspect` knows the code of functions, not that of classes; IPython's ``In`` has the cells."""
+    """In a kernel `inspect` knows the code of functions; of classes none, or lines of the program that runs.
+
+    IPython's ``In`` has the cells.
+    """
     history = namespace.get("In")
     for cell in reversed(history if isinstance(history, list) else []):
         try:

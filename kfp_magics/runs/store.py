@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import threading
+import weakref
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
@@ -42,6 +43,8 @@ class Store:
         self._local = threading.local()
         self._opened: list[_Opened] = []
         self._guard = threading.Lock()
+        # Not when Python ends: threads may use them until then.
+        weakref.finalize(self, _close, self._opened).atexit = False
 
     def save(self, run: Run) -> Run:
         """Inserts a run or merges what is new about it.
@@ -276,9 +279,9 @@ class Store:
     def close(self) -> None:
         """Closes the connections of all threads, each as soon as its thread has done with it."""
         with self._guard:
-            opened, self._opened = self._opened, []
-        for one in opened:
-            one.close()
+            opened = self._opened.copy()
+            self._opened.clear()
+        _close(opened)
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
@@ -356,7 +359,7 @@ class Store:
                 for other in self._opened:
                     if not other.thread.is_alive():  # a kernel's life sees many threads come and go
                         other.close()
-                self._opened = [other for other in self._opened if not other.closed] + [one]
+                self._opened[:] = [*(other for other in self._opened if not other.closed), one]
         return one
 
 
@@ -374,6 +377,11 @@ class _Opened:
         with self.use:
             self.closed = True
             self.connection.close()
+
+
+def _close(opened: Iterable[_Opened]) -> None:
+    for one in opened:
+        one.close()
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

@@ -11,7 +11,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import nbformat
@@ -43,10 +43,7 @@ class Lab:
     """A JupyterLab of its own: address, token, the folder it serves; it can stop and start again."""
 
     def __init__(self, home: Path, theme: str, settings: dict[str, object], python: str = sys.executable) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        self.url = f"http://127.0.0.1:{port}"
+        self.url = ""
         self.token = secrets.token_hex(16)
         self.folder = home / "work"
         self._log = home / "server.log"
@@ -56,7 +53,7 @@ class Lab:
             "IPYTHONDIR": str(home / "ipython"),
             "KFP_MAGICS_HOME": str(home / "home"),
         }
-        self._command = [python, "-m", "jupyterlab", "--no-browser", "--allow-root", f"--port={port}"]
+        self._command = [python, "-m", "jupyterlab", "--no-browser", "--allow-root", "--ServerApp.port_retries=0"]
         self._command += [
             "--ip=127.0.0.1",
             f"--IdentityProvider.token={self.token}",
@@ -72,19 +69,26 @@ class Lab:
         )
 
     def start(self) -> None:
-        with self._log.open("ab") as log:
-            self._server = subprocess.Popen(
-                self._command, stdout=log, stderr=log, env=self._environment, cwd=self.folder
-            )
-        deadline = time.monotonic() + 60
-        while True:
-            try:
-                with urllib.request.urlopen(f"{self.url}/api?token={self.token}", timeout=5):
-                    return
-            except OSError:
-                assert self._server.poll() is None, self._log.read_text()
-                assert time.monotonic() < deadline, self._log.read_text()
-                time.sleep(0.2)
+        """Starts it; where it was, if it has been somewhere."""
+        for _ in range(1 if self.url else 5):
+            url = self.url or f"http://127.0.0.1:{_free_port()}"
+            with self._log.open("ab") as log:
+                command = [*self._command, f"--port={url.rsplit(':', 1)[1]}"]
+                self._server = subprocess.Popen(command, stdout=log, stderr=log, env=self._environment, cwd=self.folder)
+            if self._answers(url):
+                self.url = url
+                return
+        raise AssertionError(self._log.read_text())
+
+    def _answers(self, url: str) -> bool:
+        """Whether it begins to answer; it ends at once where somebody else has taken the port meanwhile."""
+        deadline = time.monotonic() + 100
+        while self._server.poll() is None:
+            with suppress(OSError), urllib.request.urlopen(f"{url}/api?token={self.token}", timeout=5):
+                return True
+            assert time.monotonic() < deadline, self._log.read_text()
+            time.sleep(0.2)
+        return False
 
     def stop(self) -> None:
         self._server.terminate()
@@ -102,6 +106,12 @@ class Lab:
         page.goto(f"{self.url}/lab/workspaces/{workspace}?token={self.token}&reset")
         page.wait_for_selector(".jp-Launcher-body", timeout=60_000)
         return page
+
+
+def _free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
 
 
 def execute(page: Page, command: str) -> None:

@@ -171,7 +171,7 @@ def test_what_is_not_there() -> None:
 
 def test_code_that_is_not_known_any_more() -> None:
     names: dict[str, object] = {"__name__": "__main__"}
-    exec("def helper(x): return x\nclass Row: pass\n", names)
+    exec(compile("def helper(x): return x\nclass Row: pass\n", "<a cell that is gone>", "exec"), names)
     for name in ("helper", "Row"):
         with pytest.raises(DefinitionError, match=f"The code of '{name}' is not known any more"):
             make("def step(x: int) -> int:\n    return x\n", names, include=(name,))

@@ -186,8 +186,8 @@ def test_slow_is_not_forever(registry: Server, repository: str, faulty: MakeFaul
 
 def test_storing_what_is_big_may_take_longer(registry: Server, repository: str, faulty: MakeFaulty) -> None:
     proxy, content = faulty(registry), bytes(8 << 20)
-    proxy.fail(BLOB_PUT, delay=1.0)
-    with open_registry(proxy, timeout=0.5, attempts=1) as client:
+    proxy.fail(BLOB_PUT, delay=3.0)
+    with open_registry(proxy, timeout=2.0, attempts=1) as client:
         assert client.put_blob(repository, digest_of(content), len(content), content) == "uploaded"
 
 

@@ -50,6 +50,18 @@ def sleep(seconds: float, path: str = "") -> float:
 
 
 @_step
+def wait_for(gate: str, path: str) -> str:
+    import os
+    import time
+
+    while not os.path.exists(gate):
+        time.sleep(0.02)
+    with open(path, "a") as file:
+        file.write("waited")
+    return gate
+
+
+@_step
 def loud(megabytes: int) -> int:
     line = "0123456789" * 100 + "\n"
     for _ in range(megabytes * 1000):

@@ -158,18 +158,18 @@ print(backend.submit(Path({str(text)!r}).read_text(encoding="utf-8"), {arguments
 
 def test_a_run_outlives_who_started_it(engine: Engine, tmp_path: Path) -> None:
     @dsl.pipeline(name="lasting")
-    def lasting(path: str):
-        steps.sleep(seconds=1.5, path=path)
+    def lasting(gate: str, path: str):
+        steps.wait_for(gate=gate, path=path)
 
     text = tmp_path / "lasting.yaml"
     text.write_text(ir_of(lasting, tmp_path), encoding="utf-8")
-    done = subprocess.run(
-        starting(engine.settings, text, path=str(tmp_path / "slept")), capture_output=True, text=True, check=True
-    )
+    command = starting(engine.settings, text, gate=str(tmp_path / "gate"), path=str(tmp_path / "waited"))
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
     run = engine.store.get(done.stdout.strip())
     assert not run.state.final
+    (tmp_path / "gate").touch()
     assert engine.end(run).state is State.SUCCEEDED
-    assert (tmp_path / "slept").read_text() == "slept"
+    assert (tmp_path / "waited").read_text() == "waited"
 
 
 def test_two_kernels_start_runs_at_once(settings: Settings, tmp_path: Path) -> None:

@@ -1,11 +1,11 @@
 """The store: several processes at once, locks, damage, other people's files, and what is never undone."""
 
+import gc
 import math
 import sqlite3
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -107,32 +107,33 @@ def test_many_processes_make_the_store_at_once(tmp_path: Path) -> None:
     assert [writer.wait(60) for writer in writers] == [0] * 4
 
 
-def hold(path: Path, seconds: float) -> threading.Thread:
-    """Locks a store for a while, as a stuck process would."""
-    held = threading.Event()
+def hold(path: Path) -> tuple[threading.Thread, threading.Event]:
+    """Locks a store until it is told to let go, as a stuck process would."""
+    held, let_go = threading.Event(), threading.Event()
 
     def lock() -> None:
         with sqlite3.connect(path, isolation_level=None) as other:
             other.execute("BEGIN IMMEDIATE")
             held.set()
-            time.sleep(seconds)
+            let_go.wait(60)
             other.execute("COMMIT")
         other.close()
 
     thread = threading.Thread(target=lock)
     thread.start()
     held.wait()
-    return thread
+    return thread, let_go
 
 
 def test_a_store_that_is_locked_is_waited_for(store: Store) -> None:
     store.save(RUN)
-    thread = hold(store.path, 1.0)
+    thread, let_go = hold(store.path)
     assert store.get(RUN.id) == RUN  # reading needs no patience
     with pytest.raises(StoreError, match="locked by another process") as caught:
         store.save(RUN)
     assert f"lsof {store.path}" in caught.value.hint
     patient = Store(store.path)
+    threading.Timer(0.5, let_go.set).start()
     assert patient.save(replace(RUN, name="later")).name == "later"
     patient.close()
     thread.join()
@@ -187,6 +188,16 @@ def test_a_file_that_cannot_be_used_is_left_as_it_is(tmp_path: Path, make: objec
     store.close()
     assert path.read_bytes() == before
     assert set(tmp_path.iterdir()) == around
+
+
+def test_a_store_that_nobody_has_any_more_is_closed(tmp_path: Path) -> None:
+    store = Store(tmp_path / "runs.sqlite")
+    store.save(RUN)
+    [opened] = store._opened
+    del store
+    gc.collect()
+    with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+        opened.connection.execute("SELECT 1")
 
 
 def test_a_folder_in_the_place_of_the_store(tmp_path: Path) -> None:
