@@ -11,6 +11,10 @@ from typing import Any, Self
 import pytest
 from jupyter_client.manager import KernelManager
 
+from tests.delivery.conftest import place as place  # a fixture
+from tests.delivery.test_watch import PIPELINE, STEP
+from tests.delivery.watched import Place
+
 GATED = """%%kfp_component
 def gated(gate: str) -> str:
     import os, time
@@ -66,6 +70,19 @@ def kernel(tmp_path: Path) -> Iterator[Kernel]:
     with Kernel(tmp_path / "home") as made:
         made.run("%load_ext kfp_magics")
         yield made
+
+
+def test_files_that_come_when_the_kernel_is_gone_start_runs(kernel: Kernel, place: Place) -> None:
+    kernel.run(STEP)
+    kernel.run(PIPELINE)
+    assert "Watching" in kernel.text(f"%kfp_cd watch {place.folder} --run train data=$uri")
+    kernel.restart()
+    path = place.drop("night.csv")
+    [run] = place.runs(1)
+    assert run.parameters["data"] == str(path)
+    kernel.run("%load_ext kfp_magics")
+    assert "train night.csv" in kernel.text("%kfp_runs")
+    assert "watching" in kernel.text("%kfp_cd list")
 
 
 def test_a_run_outlives_its_kernel(kernel: Kernel, tmp_path: Path) -> None:

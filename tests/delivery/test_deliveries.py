@@ -20,11 +20,15 @@ from hypothesis import strategies as st
 from kfp_magics.backends.base import SubmitOptions
 from kfp_magics.backends.connections import Connections, parse
 from kfp_magics.backends.local import request as requests
-from kfp_magics.delivery.newdata.courier import Courier
+from kfp_magics.compiler import load_pipeline
+from kfp_magics.delivery.newdata.courier import Courier, words
 from kfp_magics.delivery.newdata.ledger import Batch, Ledger, Watch
+from kfp_magics.delivery.newdata.making import Wanted
 from kfp_magics.delivery.newdata.rules import NewObject, Rule, literal
+from kfp_magics.delivery.newdata.verbs import NewData
 from kfp_magics.errors import ArgumentError, UnavailableError
 from kfp_magics.model import Run, State
+from kfp_magics.options import RunOptions
 from kfp_magics.runs import watch as looking
 from kfp_magics.runs.store import Store
 from tests.backends.pipelines import ir_of
@@ -353,6 +357,33 @@ def test_what_came_while_the_server_was_down_is_started_afterwards_once_each(pla
     place.until(lambda: Ledger(place.store).counts("retrain") == {"started": 5})
     assert sorted(kept.body["display_name"] for kept in server.runs.values()) == [f"plain {name}" for name in names]
     server.close()
+
+
+def test_runs_go_to_the_server_that_one_was_connected_to(place: Place, tmp_path: Path) -> None:
+    server, later = KfpServer(), KfpServer()
+    connections = Connections(place.settings.home_path)
+    connections.remember(parse(server.url))
+    pipeline = tmp_path / "plain.yaml"
+    pipeline.write_text(compiled_for_servers("plain"))
+    place.settings.backend = "kfp"
+    watching = NewData(place.settings, place.store).watch(
+        str(place.folder), load_pipeline(pipeline), Wanted(), RunOptions(), notebook="/n.ipynb"
+    )
+    assert "Watching" in list(watching)[-1]
+    connections.remember(parse(later.url))
+    path = place.drop("a.csv")
+    [run] = place.runs(1)
+    assert (run.backend, run.started_by, run.notebook) == ("kfp", f"trigger: {path}", "/n.ipynb")
+    assert (list(server.runs), list(later.runs)) == ([run.id], [])
+    server.close()
+    later.close()
+
+
+def test_a_run_is_called_after_the_newest_of_its_files() -> None:
+    long = NewObject(bucket="data", name=f"in/{'x' * 200}.csv", generation="1")
+    assert words([version(0), long], short=True) == f"{'x' * 79}… and 1 more"
+    assert words([version(0), long]) == f"{long.uri} and 1 more"
+    assert words([long, version(0)][1:], short=True) == "0"
 
 
 def test_a_second_watcher_does_not_begin(place: Place) -> None:

@@ -22,6 +22,9 @@ PASSING = (UnavailableError, LoginError, EngineError, StoreError, OSError)
 """What will pass, or somebody will mend: the same is tried again."""
 
 
+_LONGEST = 80  # characters of a file's name in the name of a run, of which servers take only so many
+
+
 class Courier:
     """Starts the runs that are due for a watch.
 
@@ -100,6 +103,8 @@ def words(objects: Sequence[NewObject], *, short: bool = False) -> str:
     """Names files for a person: the newest, and how many more there are."""
     newest = objects[-1]
     name = newest.name.rpartition("/")[2] if short else newest.uri
+    if short and len(name) > _LONGEST:
+        name = f"{name[: _LONGEST - 1]}…"
     return name if len(objects) == 1 else f"{name} and {len(objects) - 1} more"
 
 
