@@ -1,7 +1,7 @@
 """A place for one web app on this machine, as Cloud Run is one elsewhere: ``python place.py FOLDER``.
 
 It answers as ``app.py`` in the folder says, takes a new ``app.py`` with the next question, writes its address to the
-file ``address``, and ends when the folder is gone.
+file ``address``, and ends when that file is gone or another place has written it.
 """
 
 from __future__ import annotations
@@ -28,9 +28,22 @@ class Place(ThreadingHTTPServer):
         self._app = ModuleType("app")
         self._written = 0
         self._guard = threading.Lock()
+        self._address = folder / "address"
         draft = folder / ".address"
-        draft.write_text(f"http://127.0.0.1:{self.server_port}", encoding="utf-8")
-        draft.replace(folder / "address")
+        draft.write_text(self.url, encoding="utf-8")
+        draft.replace(self._address)
+
+    @property
+    def url(self) -> str:
+        """Where it answers."""
+        return f"http://127.0.0.1:{self.server_port}"
+
+    def is_wanted(self) -> bool:
+        """Whether the folder is still its own."""
+        try:
+            return self._address.read_text(encoding="utf-8") == self.url
+        except OSError:
+            return False
 
     def app(self) -> ModuleType:
         """The app as it stands in the folder now."""
@@ -67,11 +80,10 @@ class Question(BaseHTTPRequestHandler):
 
 
 def main() -> None:
-    """Serves as long as the folder is there."""
-    folder = Path(sys.argv[1])
-    place = Place(folder)
+    """Serves as long as the folder is its own."""
+    place = Place(Path(sys.argv[1]))
     threading.Thread(target=place.serve_forever, daemon=True).start()
-    while folder.is_dir():
+    while place.is_wanted():
         time.sleep(0.2)
 
 
