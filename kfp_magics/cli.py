@@ -13,7 +13,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kfp_magics import __version__, cli_delivery, cli_setup
-from kfp_magics.errors import DefinitionError, KfpMagicsError, RunFailedError, WaitInterrupted, did_you_mean
+from kfp_magics.errors import (
+    ArgumentError,
+    DefinitionError,
+    KfpMagicsError,
+    NotFoundError,
+    RunFailedError,
+    WaitInterrupted,
+    did_you_mean,
+)
 from kfp_magics.model import State
 from kfp_magics.options import BUILDERS, PLATFORMS, RunOptions
 from kfp_magics.runs import text
@@ -320,7 +328,7 @@ def _open(source: str, pipeline: str) -> tuple[Session, str]:
             raise DefinitionError(f"{source!r} is no notebook and holds one pipeline.", "Leave --pipeline out.")
         return Session(notebook=""), str(path)
     session = author(path)
-    names = list(session.definitions.pipelines)
+    names = [*session.definitions.pipelines, *session.definitions.undefined]
     if not pipeline and len(names) != 1:
         raise DefinitionError(
             f"The notebook {source!r} defines {'no pipeline' if not names else 'several pipelines'}.",
@@ -362,21 +370,21 @@ def author(path: Path, text: str = "") -> Session:
     try:
         for cell in notebook.cells:
             if cell.cell_type == "code" and _is_defining(cell.source):
-                _execute(shell, cell.source, cell.get("id", ""))
+                _execute(session, shell, cell.source, cell.get("id", ""))
     finally:
         os.chdir(here)
     return session
 
 
 def _is_defining(source: str) -> bool:
-    """Whether a cell only defines: a step, a pipeline, or imports, functions, classes and constants for them."""
+    """Whether a cell only defines: a step, a pipeline, or imports, functions, classes and constants; or undoes that."""
     if source.lstrip().startswith(_DEFINING):
         return True
     try:
         tree = ast.parse(source)
     except SyntaxError:  # lines that only IPython understands
         return False
-    return all(isinstance(node, _DEFINITIONS) or _is_constant(node) for node in tree.body)
+    return all(isinstance(node, (*_DEFINITIONS, ast.Delete)) or _is_constant(node) for node in tree.body)
 
 
 def _is_constant(node: ast.stmt) -> bool:
@@ -385,15 +393,18 @@ def _is_constant(node: ast.stmt) -> bool:
     return not any(isinstance(one, ast.Call | ast.Await) for one in ast.walk(node.value))
 
 
-def _execute(shell: InteractiveShell, source: str, cell_id: str) -> None:
+def _execute(session: Session, shell: InteractiveShell, source: str, cell_id: str) -> None:
     from IPython.utils.capture import capture_output  # noqa: PLC0415  (only for notebooks)
 
     with capture_output():
         done = shell.run_cell(source, cell_id=cell_id)
     error = done.error_before_exec or done.error_in_exec
-    if isinstance(error, KfpMagicsError):
+    part = re.match(r"\s*%kfp_pipeline\s+(\w+)", source)
+    if part and isinstance(error, NotFoundError | ArgumentError):
+        session.definitions.undefined[part[1]] = error  # its run may be on another machine; told to who asks for it
+    elif isinstance(error, KfpMagicsError):
         raise error
-    if error is not None and source.lstrip().startswith(_DEFINING):
+    elif error is not None and source.lstrip().startswith(_DEFINING):
         raise DefinitionError(
             f"A cell of the notebook failed: {type(error).__name__}: {error}", f"It starts: {source.splitlines()[0]}"
         ) from error

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, MutableMapping
 
     from kfp_magics.cells.options import CellOptions
+    from kfp_magics.errors import KfpMagicsError
     from kfp_magics.model import Json, Run
     from kfp_magics.options import PartOptions
 
@@ -34,6 +35,7 @@ class Definitions:
         self.pipelines: dict[str, ComposedPipeline] = {}
         self._notebook = notebook
         self._base_image = base_image
+        self.undefined: dict[str, KfpMagicsError] = {}  # pipelines that cannot be here, and why
         self._taken: dict[str, Component] = {}  # what kfp's own decorators made
         self._recipes: dict[str, Callable[[], ComposedPipeline]] = {}
         self._wholes: dict[str, tuple[str, ComposedPipeline]] = {}  # part → the pipeline that it was cut from
@@ -146,6 +148,7 @@ class Definitions:
         return found
 
     def _keep(self, function: str, composed: ComposedPipeline) -> None:
+        self.undefined.pop(function, None)
         self.pipelines[function] = composed
         self.namespace[function] = composed
 
@@ -228,6 +231,8 @@ class Definitions:
             if not Path(name).is_file():
                 raise NotFoundError(f"There is no file {name!r}.", f"It would be {Path(name).absolute()}.")
             return compiler.load_pipeline(Path(name))
+        if name in self.undefined:
+            raise self.undefined[name]
         raise NotFoundError(
             f"There is no pipeline or step {name!r}.",
             did_you_mean(name, {*functions, *self.steps, *foreign})

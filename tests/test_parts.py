@@ -361,3 +361,23 @@ def test_the_command_line_knows_parts_of_a_notebook(cell: Cell, tmp_path: Path) 
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert session().runs()[0].outputs == {"Output": "6 of unknown"}
+
+
+def test_a_part_whose_run_is_on_another_machine_is_in_nobodys_way(cell: Cell, tmp_path: Path) -> None:
+    part = "%kfp_pipeline late --part-of whole --from train --reuse last"
+    again = ("del tune", TUNE.replace("2}", "4}"))  # as a notebook that teaches changes a step
+    cells = [nbformat.v4.new_code_cell(one) for one in ("%load_ext kfp_magics", PRE, TUNE, TRAIN, WHOLE, *again, part)]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), tmp_path / "house.ipynb")
+
+    def shell(*words: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "kfp_magics.cli", *words]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+
+    for words in (("run", "house.ipynb", "--pipeline", "late"), ("export", "house.ipynb", "repo")):
+        done = shell(*words)
+        assert (done.returncode, "The pipeline 'whole' has not run yet." in done.stderr) == (2, True), done.stderr
+    assert not (tmp_path / "repo").exists()
+    run = shell("run", "house.ipynb", "--pipeline", "whole", "bucket=b")
+    assert run.returncode == 0, run.stderr
+    assert session().runs()[0].outputs == {"Output": "12 of 3"}
+    assert shell("run", "house.ipynb", "--pipeline", "late", "--dry-run").returncode == 0  # now there is one

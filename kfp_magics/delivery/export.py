@@ -89,6 +89,8 @@ class Export:
         steps = self._steps()
         if not steps and not definitions.pipelines:
             raise DeliveryError("There is nothing to export.", "Define a step with %%kfp_component.")
+        for reason in definitions.undefined.values():  # a repository without it would look whole
+            raise reason
         files: dict[str, bytes] = {}
         for component in steps.values():
             place = f"{STEPS}/{image_name(component)}"
