@@ -147,7 +147,7 @@ class Export:
         folder = content.folder
         assert folder is not None
         in_place = folder.root == target.resolve()  # what stands beside the image there is ours already
-        files = {}
+        files: dict[str, bytes] = {}
         for entry in folder.entries:
             if entry.link:
                 raise DeliveryError(
@@ -159,7 +159,8 @@ class Export:
                     f"The folder of the step {component.name!r} holds {entry.path!r}, which an export writes itself.",
                     f"Rename it, or name it in {folder.root / '.dockerignore'}.",
                 )
-            files[entry.path] = (folder.root / entry.path).read_bytes()
+            text = (folder.root / entry.path).read_bytes()
+            files[entry.path] = writing.Content.of(text, executable=entry.mode == 0o755)
         name, platform = image_name(component), self._options.platform
         has_own = folder.first(CLOUDBUILD) and without_tag(files.get(CONFIG, b""), name, platform) is None
         files[DESCRIPTION] = folder_description(component, platform)
@@ -204,5 +205,5 @@ def _spec_of(files: Mapping[str, bytes], name: str) -> ImageSpec:
             place = folder / path
             place.parent.mkdir(parents=True, exist_ok=True)
             place.write_bytes(content)
-            place.chmod(0o755 if content.startswith(b"#!") else 0o644)
+            place.chmod(writing.mode_of(content))
         return folder_spec(folder)

@@ -18,6 +18,29 @@ LOCK = "kfp-magics.lock"
 """The list of what an export wrote, with its hashes."""
 
 
+class Content(bytes):
+    """What a file holds, where its mode is known; otherwise what starts with ``#!`` is executable.
+
+    Attributes:
+        executable: Whether it is.
+    """
+
+    executable: bool
+
+    @classmethod
+    def of(cls, content: bytes, *, executable: bool) -> Content:
+        """The content with its mode."""
+        made = cls(content)
+        made.executable = executable
+        return made
+
+
+def mode_of(content: bytes) -> int:
+    """The mode that a file gets."""
+    executable = content.executable if isinstance(content, Content) else content.startswith(b"#!")
+    return 0o755 if executable else 0o644
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Written:
     """What an export did to a folder.
@@ -77,9 +100,9 @@ def _write_one(
 ) -> dict[str, str]:
     place = target / path
     now = _read(place)
-    if now == content:
+    if now == content and place.stat().st_mode & 0o100 == mode_of(content) & 0o100:
         done.same.append(path)
-    elif now is None or force or _hash(now) == ours.get(path):
+    elif now in {None, content} or force or _hash(now) == ours.get(path):
         _put(place, content)
         done.written.append(path)
     else:
@@ -174,7 +197,7 @@ def _put(place: Path, content: bytes) -> None:
     place.parent.mkdir(parents=True, exist_ok=True)
     draft = place.with_name(f".{place.name}.part")
     draft.write_bytes(content)
-    draft.chmod(0o755 if content.startswith(b"#!") else 0o644)
+    draft.chmod(mode_of(content))
     draft.replace(place)
 
 

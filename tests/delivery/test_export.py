@@ -128,6 +128,7 @@ def test_a_folder_with_a_dockerfile_is_copied(notebook, tmp_path: Path) -> None:
     folder.mkdir()
     (folder / "Dockerfile").write_text("FROM busybox\nCOPY run.sh /\n")
     (folder / "run.sh").write_text("#!/bin/sh\n")
+    (folder / "run.sh").chmod(0o755)
     session = notebook()
     session.component("", CellOptions(name="deploy", context=str(folder), inputs=("n:int",)))
     export(session, tmp_path / "repo")
@@ -295,6 +296,9 @@ def test_a_folder_with_a_dockerfile_gives_the_notebooks_image(tmp_path: Path) ->
     (folder / ".dockerignore").write_text("*.log\n")
     (folder / ".gcloudignore").write_text("*.txt\n")
     (folder / "a.txt").write_text("a")
+    (folder / "tool").write_bytes(b"\x7fELF")
+    (folder / "tool").chmod(0o755)
+    (folder / "sourced.sh").write_text("#!/bin/sh\n")
     session = Session(Settings(registry="images.test/team"))
     step = session.component("", CellOptions(name="deploy", context=str(folder), inputs=("n:int",)))
     for platform in ("linux/amd64", "linux/arm64"):
@@ -303,3 +307,11 @@ def test_a_folder_with_a_dockerfile_gives_the_notebooks_image(tmp_path: Path) ->
         spec = folder_spec(tmp_path / "repo/steps/deploy")
         planned = session.images.planner().plan(step.component, options.complete(session.settings))
         assert (spec.tag, spec.platform) == (planned.spec.tag, platform)
+    (folder / "sourced.sh").chmod(0o755)
+    assert session.images.exported(BuildOptions()).write(tmp_path / "repo").kept == []
+    place = tmp_path / "repo/steps/deploy"
+    assert {name: bool((place / name).stat().st_mode & 0o100) for name in ("tool", "sourced.sh", "a.txt")} == {
+        "tool": True,
+        "sourced.sh": True,
+        "a.txt": False,
+    }
