@@ -11,7 +11,6 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-import platformdirs
 from traitlets import Bool, Enum, Float, HasTraits, Int, TraitError, Unicode
 
 from kfp_magics.errors import DefinitionError, StoreError, did_you_mean
@@ -128,6 +127,8 @@ class Settings(HasTraits):
             ) from error
 
     def _home_default(self) -> str:
+        import platformdirs  # noqa: PLC0415  (only where nobody says it)
+
         return platformdirs.user_data_dir("kfp-magics", appauthor=False)
 
     def _parallelism_default(self) -> int:

@@ -7,8 +7,6 @@ import re
 import sys
 from pathlib import Path
 
-import psutil
-
 _NETWORK = re.compile(
     r"nfs\d?|cifs|smb\w*|afs|ncpfs|9p|ceph|lustre|gpfs|beegfs|glusterfs|gfs2?|ocfs2|orangefs|davfs|webdav|fuse(\..+)?|fuseblk"
 )
@@ -31,6 +29,8 @@ def file_system(path: Path) -> str:
     real = os.path.realpath(path)
     if sys.platform == "linux" and _MOUNTINFO.exists():
         return mount_type(_MOUNTINFO.read_text(encoding="utf-8", errors="surrogateescape"), real)
+    import psutil  # noqa: PLC0415  (only where the system does not say it in a file)
+
     mounts = {part.mountpoint: part.fstype for part in psutil.disk_partitions(all=True)}
     return _longest(mounts, real)
 
