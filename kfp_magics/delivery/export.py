@@ -69,7 +69,10 @@ class Export:
         """
         if target.exists() and not target.is_dir():
             raise DeliveryError(f"{str(target)!r} is no folder.", "Name another one.")
-        return writing.write(target, self.files(target), once=self._once(), force=force)
+        done = writing.write(target, self.files(target), once=self._once(), force=force)
+        if not self._options.registry and self._steps():
+            done.remarks.append("component.yaml names no registry; --registry HOST/PATH or KFP_MAGICS_REGISTRY does")
+        return done
 
     def differences(self, target: Path) -> dict[str, str]:
         """Compares the notebook with what was exported: path → a unified diff."""

@@ -51,6 +51,7 @@ class Written:
         removed: Paths that were ours and are not needed any more.
         kept: Paths that somebody changed, which therefore stay as they are.
         same: Paths that were as they should be.
+        remarks: For the user, a line each.
     """
 
     target: Path
@@ -58,6 +59,7 @@ class Written:
     removed: list[str] = field(default_factory=list)
     kept: list[str] = field(default_factory=list)
     same: list[str] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
 
 
 def write(target: Path, files: Mapping[str, bytes], *, once: Mapping[str, bytes], force: bool = False) -> Written:

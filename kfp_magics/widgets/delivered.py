@@ -28,6 +28,7 @@ class ExportCard(Text):
         lines = [f"  wrote    {path}" for path in done.written]
         lines += [f"  removed  {path}" for path in done.removed]
         lines += [f"  kept     {path}: it was changed by hand; --replace overwrites it" for path in done.kept]
+        lines += done.remarks
         what = f"{len(done.same)} files are as they were" if done.same else "new"
         return "\n".join([f"export → {done.target}  ({what})", *lines])
 

@@ -20,6 +20,7 @@ from kfp_magics.errors import DeliveryError
 from kfp_magics.options import BuildOptions
 from kfp_magics.session import Session
 from kfp_magics.settings import Settings
+from kfp_magics.widgets.delivered import ExportCard
 from tests.images.bases import push_description
 from tests.images.registries import Server
 
@@ -161,7 +162,7 @@ def test_without_a_registry_pipelines_take_the_one_that_is_said(base: str, tmp_p
     session = Session(Settings(base_image=base))
     session.component(SAY, CellOptions(name="say_it", lang="bash", inputs=("text:int",)))
     session.pipeline("def alone(n: int = 3):\n    say_it(text=n)\n")
-    export(session, tmp_path / "repo")
+    assert "names no registry" in repr(ExportCard(export(session, tmp_path / "repo")))
     command = [sys.executable, "-m", "pipelines.alone", str(tmp_path / "out.yaml")]
     for registry, place in (("", "say-it:c-"), ("images.test/team/", "images.test/team/say-it:c-")):
         variables = os.environ | {"KFP_MAGICS_REGISTRY": registry}
