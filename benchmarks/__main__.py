@@ -15,7 +15,7 @@ from pathlib import Path
 from benchmarks.harness import Row
 from benchmarks.report import replaced, section_text, table
 
-SECTIONS = ("core", "panel", "images")
+SECTIONS = ("core", "panel", "images", "clusters", "delivery")
 FILE = Path(__file__).parent.parent / "docs" / "benchmarks.md"
 
 

@@ -20,11 +20,12 @@ class Row:
 
     Attributes:
         what: What was measured.
-        ours: Seconds that kfp-magics takes.
+        ours: Seconds that kfp-magics takes, or what `unit` says.
         peer: Whose seconds stand beside; empty when there is no peer.
         theirs: Seconds that the peer takes, None when there is no peer.
         most: Seconds that ours may be, None without a target.
         least: How many times faster than the peer ours must be, None without a target.
+        unit: Of what is no time, as ``requests/s``; the less the better, as with seconds.
     """
 
     what: str
@@ -33,6 +34,7 @@ class Row:
     theirs: float | None = None
     most: float | None = None
     least: float | None = None
+    unit: str = ""
 
     @property
     def ratio(self) -> float | None:
@@ -50,8 +52,12 @@ class Row:
     @property
     def target(self) -> str:
         """The targets as text."""
-        words = [f"≤ {seconds(self.most)}"] if self.most is not None else []
+        words = [f"≤ {self.text(self.most)}"] if self.most is not None else []
         return ", ".join([*words, *([f"≥ {self.least:g}×"] if self.least is not None else [])])
+
+    def text(self, value: float) -> str:
+        """Writes a value of this row."""
+        return f"{value:.2f} {self.unit}" if self.unit else seconds(value)
 
 
 def medians(rounds: int, measures: Mapping[str, Callable[[], float]]) -> dict[str, float]:

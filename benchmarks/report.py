@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from benchmarks.harness import Row, machine, seconds
+from benchmarks.harness import Row, machine
 
 _HEAD = """# How fast
 
@@ -21,9 +21,9 @@ def table(rows: Sequence[Row]) -> str:
     lines += [
         (
             row.what,
-            seconds(row.ours),
+            row.text(row.ours),
             row.peer,
-            "" if row.theirs is None else seconds(row.theirs),
+            "" if row.theirs is None else row.text(row.theirs),
             "" if row.ratio is None else f"{row.ratio:.1f}×",
             row.target,
             _MARKS[row.met],

@@ -41,6 +41,7 @@ class Fault:
         lag: Seconds after it took effect and before the answer.
         lose: The request takes effect, and then the connection is cut.
         cut: Half of the answer is sent, then the connection is cut.
+        drop: The answer is whole, and then the connection is dropped, as proxies do with idle ones.
     """
 
     match: str
@@ -53,6 +54,7 @@ class Fault:
     lag: float = 0.0
     lose: bool = False
     cut: bool = False
+    drop: bool = False
 
 
 @dataclass
@@ -78,6 +80,7 @@ class KfpServer:
         flaky: Share of requests that fail, one way or another.
         slow: Seconds after which some of them are answered; none of them when 0.
         failed: How many did.
+        down: Set by `stop`: connections that are still open are cut.
         tokens: Bearer tokens that are let in; everybody is when empty.
         sessions: Cookies of sessions that Dex gave; None when there is no Dex.
         dex: Name → password.
@@ -103,6 +106,7 @@ class KfpServer:
         self.flaky = 0.0
         self.slow = 0.0
         self.failed = 0
+        self.down = False
         self.random = random.Random(7)
         self.tokens: set[str] = set()
         self.seen_tokens: list[str] = []
@@ -137,6 +141,7 @@ class KfpServer:
             def log_message(self, *_):
                 pass
 
+        self.handler = Handler
         self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.http.daemon_threads = True
         scheme = "http"
@@ -148,8 +153,23 @@ class KfpServer:
             self.http.socket = context.wrap_socket(self.http.socket, server_side=True)
             scheme = "https"
         self.url = f"{scheme}://localhost:{self.http.server_address[1]}"
+        self.serve()
+
+    def serve(self) -> None:
         self.thread = threading.Thread(target=self.http.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
         self.thread.start()
+
+    def stop(self) -> None:
+        """Listens no more."""
+        self.down = True
+        self.close()
+
+    def restart(self) -> None:
+        """Listens again where it did; it remembers everything."""
+        self.down = False
+        self.http = ThreadingHTTPServer(self.http.server_address, self.handler)
+        self.http.daemon_threads = True
+        self.serve()
 
     def close(self) -> None:
         self.http.shutdown()
@@ -173,9 +193,13 @@ class KfpServer:
         if fault.lose:
             return self.reset(http)
         self.send(http, status, answer, kind, headers, cut=fault.cut)
+        if fault.drop:
+            self.reset(http)
         return None
 
     def fault(self, line: str) -> Fault:
+        if self.down:
+            return Fault("", lose=True)
         for one in self.faults:
             if one.times > 0 and re.search(one.match, line):
                 one.times -= 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import time
+import uuid
 
 import pytest
 
@@ -16,7 +17,7 @@ from kfp_magics.runs.store import Store
 from kfp_magics.runs.watch import Watcher
 from tests.kfp.conftest import ended
 from tests.kfp.pipelines import ir_of
-from tests.kfp.server import LOGIN_PAGE, Fault
+from tests.kfp.server import LOGIN_PAGE, Fault, Kept
 
 NAMED = SubmitOptions(name="watched")
 CREATE = "POST /apis/v2beta1/runs"
@@ -63,25 +64,47 @@ def test_a_run_that_a_process_started_before_it_died_is_found(server, backend, s
     fresh.close()
 
 
-def test_a_server_that_is_down_makes_a_run_stale_and_never_ends_its_watching(server, connect, store, settings) -> None:
-    settings.server_timeout = 1.5
+ALL = {"match": "", "times": 10**6}
+
+
+@pytest.mark.parametrize(
+    ("trouble", "reason"),
+    [
+        (None, "cannot be reached"),
+        (Fault(**ALL, status=500, body=b"{}"), "fails (500)"),
+        (Fault(**ALL, lag=1.5), "did not answer in time"),
+        (Fault(**ALL, cut=True), "cut the connection"),
+        (Fault(**ALL, status=200, body=LOGIN_PAGE, kind="text/html"), "answered with a login page"),
+        (Fault(**ALL, status=401, body=b"{}"), "does not know who asks (401)"),
+        (Fault(**ALL, status=403, body=b"{}"), "does not let this login do that"),
+        (Fault(**ALL, status=200, body=b"hello", kind="text/plain"), "no JSON"),
+    ],
+    ids=["down", "500", "slow", "cut", "login page", "401", "403", "no JSON"],
+)
+def test_a_server_that_is_away_makes_a_run_stale_and_never_ends_its_watching(
+    server, connect, store, settings, trouble, reason
+) -> None:
+    settings.server_timeout = 0.9
     backend = connect()
     server.lasts = 1e9
     run = backend.submit(ir_of("plain"), {}, NAMED)
     run = store.save(backend.poll(run))
-    server.faults.append(Fault("GET", times=10**6, status=500, body=b"{}"))
+    server.stop() if trouble is None else server.faults.append(trouble)
     watcher = Watcher(store, backend.poll, 0.05)
     seen: list = []
     watcher.follow(run.id, seen.append)
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 30
     while not (seen and seen[-1].stale):
         assert time.monotonic() < deadline
         time.sleep(0.1)
-    assert seen[-1].stale_reason.endswith("fails (500)")
+    assert reason in seen[-1].stale_reason
+    assert run.created <= seen[-1].stale <= time.time()
     assert seen[-1].state is run.state
     assert seen[-1].tasks == run.tasks
     server.faults.clear()
     server.lasts = 0
+    if trouble is None:
+        server.restart()
     ended_run = watcher.wait(run.id)
     assert (ended_run.state, ended_run.stale, ended_run.stale_reason) == (State.SUCCEEDED, None, "")
 
@@ -167,9 +190,32 @@ def test_a_host_that_is_not_there(settings, store) -> None:
 
 def test_connections_that_a_proxy_drops_while_idle_are_made_anew(server, backend) -> None:
     service = backend.service()
-    service.health()
-    server.faults.append(Fault("GET /apis/v2beta1/healthz", lose=True))
-    assert service.health()["tag_name"] == "2.5.0"
+    service.experiment("Default")
+    for drop in (Fault("GET", lose=True), Fault("GET", drop=True)):  # while it is asked, and before the next question
+        server.faults.append(drop)
+        assert service.health()["tag_name"] == "2.5.0"
+        run = backend.submit(ir_of("plain"), {}, NAMED)
+        assert list(server.runs)[-1] == run.id
+    assert len(server.runs) == 2
+
+
+def test_twenty_thousand_runs_of_others_cost_no_more_than_few(server, backend) -> None:
+    first = backend.submit(ir_of("plain"), {}, NAMED)
+    for number in range(20_000):
+        body = {**server.runs[first.id].body, "run_id": str(uuid.UUID(int=number)), "display_name": f"other {number}"}
+        body |= {"created_at": f"2026-01-01T00:00:00.{number:06}Z", "description": ""}
+        server.runs[body["run_id"]] = Kept(body=body)
+    server.requests.clear()
+    assert [run.name for run in backend.recent(limit=3)] == ["watched", "other 19999", "other 19998"]
+    assert [run.name for run in backend.recent(limit=2, search="other 77")] == ["other 7799", "other 7798"]
+    assert backend.poll(first).id == first.id
+    server.faults.append(Fault(CREATE, lose=True))
+    second = backend.submit(ir_of("plain"), {}, NAMED)
+    assert backend.find(str(uuid.UUID(int=12_345))).name == "other 12345"
+    assert len(backend.recent(limit=450)) == 450
+    assert second.id in server.runs
+    assert len(server.runs) == 20_002
+    assert len(server.requests) <= 12
 
 
 @pytest.mark.parametrize(
@@ -197,8 +243,9 @@ def test_a_word_that_nobody_knows_is_no_end(server, backend, store) -> None:
     assert ended(backend, store, run).state is State.SUCCEEDED
 
 
-def test_a_clock_that_is_ahead_changes_no_order_and_no_end(server, backend, store) -> None:
-    server.skew = 7200.0
+@pytest.mark.parametrize("skew", [7200.0, -7200.0], ids=["ahead", "behind"])
+def test_a_clock_that_is_wrong_changes_no_order_and_no_end(server, backend, store, skew) -> None:
+    server.skew = skew
     run = ended(backend, store, backend.submit(ir_of("plain"), {}, NAMED))
     assert run.state is State.SUCCEEDED
     assert all(task.finished > task.started for task in run.tasks)
