@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import re
 import threading
 import time
@@ -25,6 +26,7 @@ from kfp_magics.ir import needs
 
 NUMBER = "123456789"
 """Of the project, which the names of custom jobs have in place of its id."""
+_PASSING = [grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.INTERNAL, grpc.StatusCode.RESOURCE_EXHAUSTED]
 _State, _Pipeline = vertex.PipelineTaskDetail.State, vertex.PipelineState
 
 
@@ -37,12 +39,14 @@ class Fault:
         times: How many calls it hits.
         after: Whether the call takes effect and only its answer is lost.
         message: What is said.
+        slow: Seconds after which it is answered all the same, in place of a code.
     """
 
-    code: grpc.StatusCode
+    code: grpc.StatusCode = grpc.StatusCode.UNAVAILABLE
     times: int = 1
     after: bool = False
     message: str = "the test wants it so"
+    slow: float = 0.0
 
 
 @dataclass
@@ -80,6 +84,8 @@ class VertexServer:
         plan: How runs go.
         plans: Display name of a run → how it goes, where it goes in a way of its own.
         faults: Method → what goes wrong with it.
+        flaky: Share of calls that fail, before or after they took effect.
+        failed: How many did.
         word: State that all runs have instead of their own.
         calls: Methods in the order in which they were called.
         entries: What Cloud Logging holds.
@@ -92,6 +98,9 @@ class VertexServer:
         self.plan = Plan()
         self.plans: dict[str, Plan] = {}
         self.faults: dict[str, Fault] = {}
+        self.flaky = 0.0
+        self.failed = 0
+        self._random = random.Random(7)
         self.calls: list[str] = []
         self.entries: list[LogEntry] = []
         self.filters: list[str] = []
@@ -136,20 +145,29 @@ class VertexServer:
         handlers = {name: self._handler(name, *parts) for name, parts in methods.items()}
         self._server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler(service, handlers)])
 
+    def _fault(self, name: str) -> Fault | None:
+        fault = self.faults.get(name)
+        if fault is not None and fault.times > 0:
+            fault.times -= 1
+            return fault
+        if self._random.random() < self.flaky:
+            self.failed += 1
+            return Fault(self._random.choice(_PASSING), after=self._random.random() < 0.5)
+        return None
+
     def _handler(self, name: str, call: Callable[..., Any], request: Any, response: Any) -> grpc.RpcMethodHandler:
         def answer(message: Any, context: grpc.ServicerContext) -> Any:
             with self._guard:
                 self.calls.append(name)
-                fault = self.faults.get(name)
-                hit = fault is not None and fault.times > 0
-                if fault is not None and hit:
-                    fault.times -= 1
-                    if not fault.after:
-                        context.abort(fault.code, fault.message)
-                done = call(message, context)
-                if fault is not None and hit:
+                fault = self._fault(name)
+                if fault is not None and not fault.after and not fault.slow:
                     context.abort(fault.code, fault.message)
-                return done
+                done = call(message, context)
+            if fault is not None:
+                time.sleep(fault.slow)
+                if not fault.slow:
+                    context.abort(fault.code, fault.message)
+            return done
 
         def write(message: Any) -> bytes:
             return response.serialize(message) if response is not None else message.SerializeToString()

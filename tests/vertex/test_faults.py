@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+import time
+
 import grpc
 import pytest
 
@@ -12,6 +15,7 @@ from kfp_magics.backends.vertex.looks import Pace
 from kfp_magics.errors import ArgumentError, BackendError, LoginError, NotFoundError, UnavailableError
 from kfp_magics.model import State
 from kfp_magics.runs.store import Store
+from kfp_magics.runs.watch import refresh
 from tests.kfp.pipelines import ir_of
 from tests.vertex.conftest import ended
 from tests.vertex.server import Fault
@@ -70,9 +74,16 @@ def test_what_is_refused_is_said_at_once(server, backend, store, code, error, hi
 
 def test_a_watcher_outlives_what_it_is_answered(server, backend, store) -> None:
     run = backend.submit(ir_of("plain"), {}, OPTIONS)
-    for code in (Code.UNAVAILABLE, Code.PERMISSION_DENIED, Code.RESOURCE_EXHAUSTED, Code.INTERNAL):
-        server.faults["GetPipelineJob"] = Fault(code)
-        assert backend.poll(run).state is run.state
+    for code in (
+        Code.UNAVAILABLE,
+        Code.UNAUTHENTICATED,
+        Code.PERMISSION_DENIED,
+        Code.RESOURCE_EXHAUSTED,
+        Code.INTERNAL,
+    ):
+        fault = server.faults["GetPipelineJob"] = Fault(code)
+        while fault.times:
+            assert not backend.poll(run).state.final
     server.word = 77  # nobody has heard of it
     while backend.poll(run).state is not State.UNKNOWN:
         pass
@@ -80,18 +91,51 @@ def test_a_watcher_outlives_what_it_is_answered(server, backend, store) -> None:
     assert ended(backend, store, run).state is State.SUCCEEDED
 
 
-def test_without_answers_a_run_says_since_when_and_why(server, settings, backend, store) -> None:
-    run = backend.submit(ir_of("plain"), {}, OPTIONS)
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [
+        (Fault(Code.UNAVAILABLE, times=10_000, message="gone fishing"), "gone fishing"),
+        (Fault(Code.UNAUTHENTICATED, times=10_000, message="the token has expired"), "the token has expired"),
+        (Fault(Code.PERMISSION_DENIED, times=10_000, message="pipelineJobs.get denied"), "pipelineJobs.get denied"),
+        (Fault(times=10_000, slow=0.5), "Deadline Exceeded"),
+    ],
+    ids=["down", "401", "403", "slow"],
+)
+def test_without_answers_a_run_says_since_when_and_why(server, settings, connect, store, fault, reason) -> None:
     settings.server_timeout = 0.3
-    server.faults["GetPipelineJob"] = Fault(Code.UNAVAILABLE, times=10_000, message="gone fishing")
+    backend = connect()
+    run = backend.submit(ir_of("plain"), {}, OPTIONS)
+    server.faults["GetPipelineJob"] = fault
     while (seen := backend.poll(run)).stale is None:
         assert seen.state is run.state
-    assert "gone fishing" in seen.stale_reason
+    assert reason in seen.stale_reason
+    assert seen.state is run.state
     assert backend.poll(seen).stale == seen.stale
-    settings.server_timeout = 30.0
     server.faults.clear()
     done = ended(backend, store, seen)
     assert (done.state, done.stale) == (State.SUCCEEDED, None)
+
+
+def test_half_of_all_calls_fail_and_twenty_runs_start_once_and_end(server, settings, backend, store) -> None:
+    settings.server_patience = 60.0
+    server.flaky = 0.5
+    runs: list = []
+
+    def start(numbers: range) -> None:
+        runs.extend(backend.submit(ir_of("plain"), {}, SubmitOptions(name=f"run {number}")) for number in numbers)
+
+    threads = [threading.Thread(target=start, args=(range(first, 20, 5),)) for first in range(5)]
+    for thread in threads:
+        thread.start()
+    deadline = time.monotonic() + 60
+    while any(thread.is_alive() for thread in threads) or store.unfinished():
+        assert time.monotonic() < deadline, [run.name for run in store.unfinished()]
+        refresh(store, {"vertex": backend})
+        time.sleep(0.05)
+    assert sorted(job.display_name for job in server.jobs.values()) == sorted(f"run {number}" for number in range(20))
+    assert {store.get(run.id).state for run in runs} == {State.SUCCEEDED}
+    assert len(runs) == 20
+    assert server.failed > len(server.calls) / 3
 
 
 def test_a_run_that_somebody_deleted_ends(server, backend) -> None:
