@@ -23,10 +23,19 @@ if TYPE_CHECKING:
 
 
 class Text:
-    """Something that is shown as text, in a notebook with a fixed pitch."""
+    """Something that is shown as text, in a notebook with a fixed pitch.
+
+    JupyterLab breaks such lines wherever they are too long, in the middle of words and columns; here columns stay
+    columns, and sentences break between words.
+    """
+
+    _in_columns = True
 
     def _repr_html_(self) -> str:
-        return f"<pre style='line-height:1.4'>{escape(repr(self))}</pre>"
+        breaks = (
+            "white-space:pre;overflow-x:auto" if self._in_columns else "white-space:pre-wrap;overflow-wrap:anywhere"
+        )
+        return f"<pre style='line-height:1.4;word-break:normal;{breaks}'>{escape(repr(self))}</pre>"
 
 
 @dataclass(frozen=True, repr=False)
@@ -38,6 +47,8 @@ class StepCard(Text):
     """
 
     step: Step
+
+    _in_columns = False
 
     def __repr__(self) -> str:
         component = self.step.component
