@@ -33,10 +33,11 @@ def run_html(run: Run, tails: Mapping[str, str] | None = None) -> str:
         run: The run with its tasks.
         tails: Task → the end of its log.
     """
-    things = "images" if run.kind == "build" else "steps"
+    number = len(_steps(run.tasks))
+    things = ("image" if run.kind == "build" else "step") + ("" if number == 1 else "s")
     head = (
         f"<h4><span class='t-{run.state}'>{MARKS[run.state]}</span> {escape(run.name)}</h4>"
-        f"<div class='q'>{run.state}{', ' + lasted(run) if run.started else ''} · {len(_steps(run.tasks))} {things} · "
+        f"<div class='q'>{run.state}{', ' + lasted(run) if run.started else ''} · {number} {things} · "
         f"{escape(run.id)}{' · ' + when(run.created) if run.created else ''}{escape(_trigger(run))}</div>"
     )
     error = _error(run.error) if run.error else ""

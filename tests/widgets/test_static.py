@@ -190,6 +190,7 @@ def test_a_report_is_shown_where_its_scripts_reach_nothing(tmp_path: Path) -> No
 def test_every_state_is_drawn(state: State) -> None:
     run = Run(id="r", name="r", state=state, tasks=(Task(id="a", name="a", state=state),))
     assert str(state) in Page(run_html(run)).words
+    assert " 1 step " in run_html(run)
 
 
 def test_a_run_says_which_new_data_started_it() -> None:
