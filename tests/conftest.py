@@ -10,7 +10,12 @@ import pytest
 from kfp_magics.runs.store import Store
 from kfp_magics.settings import Settings
 
-pytest_plugins = ["tests.images.registries", "tests.images.containers", "tests.gateway.servers"]
+pytest_plugins = [
+    "tests.images.registries",
+    "tests.images.containers",
+    "tests.gateway.servers",
+    "tests.delivery.served",
+]
 
 
 @pytest.fixture(autouse=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, BinaryIO, Literal, Protocol, runtime_checkable
 
@@ -11,6 +12,16 @@ if TYPE_CHECKING:
 
     from kfp_magics.backends.connections import Checked, Connection
     from kfp_magics.model import Json, Run, RunKind, Task
+
+
+MARK = "Started by kfp-magics"
+"""What the description of a run that we start begins with; what follows is written once in the world."""
+
+
+def trigger_of(description: str) -> str:
+    """Who started a run, if new data did: its description says which file; empty otherwise."""
+    found = re.fullmatch(rf"{MARK} \([\w-]+\) for (.+)", description)
+    return f"trigger: {found[1]}" if found else ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

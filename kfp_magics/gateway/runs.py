@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from kfp_magics.backends.base import SubmitOptions
+from kfp_magics.backends.base import SubmitOptions, trigger_of
 from kfp_magics.backends.local import request_of
 from kfp_magics.errors import ArgumentError, BackendError, NotFoundError
 from kfp_magics.gateway import lists
@@ -106,7 +106,8 @@ class Runs:
         if not name:
             raise ArgumentError("A run needs a name.", "Give a display_name.")
         ir = job.ir or self._pipelines.ir(job.pipeline_id, job.version_id)
-        options = SubmitOptions(name=clean(name), experiment=job.experiment, started_by="schedule" if tick else "kfp")
+        starter = "schedule" if tick else trigger_of(clean(job.description)) or "kfp"
+        options = SubmitOptions(name=clean(name), experiment=job.experiment, started_by=starter)
         run = self._backend.submit(ir, job.parameters, options)
         self.note(run.id, job, tick)
         return self.get(run.id)

@@ -10,6 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from kfp_magics import ir as irs
+from kfp_magics.backends.base import trigger_of
 from kfp_magics.backends.connections import Checked, Connection, Connections
 from kfp_magics.backends.kfp import resumed, schedules, submission
 from kfp_magics.backends.kfp import runs as forms
@@ -267,6 +268,7 @@ class KfpBackend:
 
     def _foreign(self, service: Service, raw: Mapping[str, Json]) -> Run:
         info = (raw.get("pipeline_spec") or {}).get("pipelineInfo") or {}
+        trigger = trigger_of(str(raw.get("description", "")))
         known = Run(
             id=str(raw.get("run_id", "")),
             name="",
@@ -274,7 +276,7 @@ class KfpBackend:
             backend=self.name,
             target=service.connection.name,
             url=service.page_url(str(raw.get("run_id", ""))),
-            started_by="schedule" if raw.get("recurring_run_id") else "somebody",
+            started_by="schedule" if raw.get("recurring_run_id") else trigger or "somebody",
         )
         return replace(forms.seen(raw, None, known).run, pipeline=known.pipeline)
 

@@ -22,9 +22,6 @@ if TYPE_CHECKING:
     from kfp_magics.ir import IR
     from kfp_magics.model import Json
 
-MARK = "Started by kfp-magics"
-"""What the description of a run that we start begins with; what follows is written once in the world."""
-
 
 def body_of(
     ir: IR, arguments: Mapping[str, Json], options: SubmitOptions, connection: Connection, *, name: str, mark: str

@@ -6,7 +6,7 @@ import secrets
 import time
 from typing import TYPE_CHECKING
 
-from kfp_magics.backends.kfp.runs import MARK
+from kfp_magics.backends.base import MARK
 from kfp_magics.errors import NotFoundError, UnavailableError, UncertainError
 
 if TYPE_CHECKING:

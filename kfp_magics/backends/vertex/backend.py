@@ -215,7 +215,7 @@ class VertexBackend:
             target=service.connection.name,
             url=forms.page_of(service.connection, run_id),
             experiment=job.labels.get("experiment", ""),
-            started_by="schedule" if job.schedule_name else "somebody",
+            started_by=forms.starter_of(job),
         )
         return forms.seen(job, forms.ir_of(job), known).run
 

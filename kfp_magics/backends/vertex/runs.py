@@ -40,6 +40,15 @@ def new_id(pipeline: str, key: str = "") -> str:
     return f"{word[:80].rstrip('-')}-{key}"
 
 
+def starter_of(job: vertex.PipelineJob) -> str:
+    """Who started a run that was not started from here, as far as it tells."""
+    if job.schedule_name:
+        return "schedule"
+    if job.labels.get(LABEL) == "kfp-magics" and job.labels.get("started-by") == "trigger":
+        return f"trigger: {job.display_name.rpartition(' · ')[2]}"
+    return "somebody"
+
+
 def label(text: str) -> str:
     """A text as the value of a label, where Google lets only few characters in."""
     return re.sub(r"[^a-z0-9_-]+", "-", text.lower())[:_LONGEST_LABEL].strip("-")
