@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kfp_magics.delivery.cloud.options import CREATE, SHARED, TEST, CloudOptions
 from kfp_magics.errors import DeliveryError
 from kfp_magics.options import BUILDERS, PLATFORMS, BuildOptions, RunOptions
 
@@ -112,11 +113,38 @@ def _add_cd(commands: Commands, open_source: Open) -> None:
     watch.add_argument("--no-cache", action="store_true", help="run every task again")
     watch.add_argument("--executor", default="", choices=["process", "container"], help="what carries out tasks here")
     watch.set_defaults(command=lambda words: _watch(words, open_source))
-    verbs.add_parser("list", help="what is watched, and what came of it").set_defaults(command=_new_data)
-    for name, what in (("logs", "what a watcher did"), ("delete", "end a watcher; its runs stay")):
-        other = verbs.add_parser(name, help=what)
-        other.add_argument("name", help="name of the watch")
+    _add_cloud(verbs, open_source)
+    known = verbs.add_parser("list", help="what is watched, and what came of it")
+    for name, what in (("logs", "what a watcher did"), ("delete", "end a watcher; its runs stay"), ("list", "")):
+        other = known if name == "list" else verbs.add_parser(name, help=what)
+        if name != "list":
+            other.add_argument("name", help="name of the watch, or of the function")
+        other.add_argument("--cloud", action="store_true", help="of functions in the cloud")
         other.set_defaults(command=_new_data)
+
+
+def _add_cloud(verbs: Commands, open_source: Open) -> None:
+    create = verbs.add_parser("create", help="deploy a function that starts a run for each new object of a bucket")
+    create.add_argument(
+        "values", nargs="*", metavar="key=value", help="arguments of the pipeline: 'data=$uri' epochs=3"
+    )
+    create.add_argument("--run", required=True, metavar="SOURCE", help="notebook (.ipynb), Python file or pipeline")
+    create.add_argument("--pipeline", default="", help="which pipeline of it; needed when it has several")
+    create.add_argument("--function", default="", metavar="FILE", help="Python file; its last function takes the event")
+    create.add_argument(
+        "--gather", type=float, default=0.0, metavar="S", help="one run for all that comes in S seconds"
+    )
+    create.add_argument("--ignore", action="append", default=[], metavar="PATTERN", help="objects that start nothing")
+    create.add_argument("--backend", default="", help="where runs go; the setting 'backend' when left out")
+    create.add_argument("--experiment", default="", help="KFP experiment of the runs")
+    test = verbs.add_parser("test", help="serve a function here and send it the event of a file")
+    test.add_argument("file", help="a file of this machine, or gs://BUCKET/NAME")
+    for verb, options in ((create, (*CREATE, *SHARED)), (test, (*TEST, *SHARED))):
+        verb.add_argument("--name", default="", help="name of the function")
+        for word, how in options:
+            verb.add_argument(word, **how)
+    create.set_defaults(command=lambda words: _create_function(words, open_source))
+    test.set_defaults(command=_test_function)
 
 
 def _watch(words: argparse.Namespace, open_source: Open) -> int:
@@ -158,6 +186,39 @@ def _watch(words: argparse.Namespace, open_source: Open) -> int:
     return 0
 
 
+def _create_function(words: argparse.Namespace, open_source: Open) -> int:
+    from kfp_magics.delivery.cloud.verbs import CloudData  # noqa: PLC0415  (only for new data)
+    from kfp_magics.delivery.newdata.making import Wanted  # noqa: PLC0415
+
+    session, what = open_source(words.run, words.pipeline)
+    options = RunOptions(backend=words.backend, experiment=words.experiment, started_by="cli")
+    wanted = Wanted(
+        on=words.on,
+        values=words.values,
+        name=words.name,
+        function=_text_of(words.function),
+        ignore=words.ignore,
+        gather=words.gather,
+    )
+    pipeline = session.ready(what, lambda _: None, options)
+    for line in CloudData(session.settings, lambda: session.images).create(
+        pipeline, wanted, options, CloudOptions.of(words)
+    ):
+        print(_spoken(line))
+    return 0
+
+
+def _test_function(words: argparse.Namespace) -> int:
+    from kfp_magics.delivery.cloud.verbs import CloudData  # noqa: PLC0415  (only for new data)
+    from kfp_magics.session import Session  # noqa: PLC0415
+
+    session = Session()
+    data = CloudData(session.settings, lambda: session.images)
+    for line in data.test(words.file, name=words.name, folder=Path(words.dir), connected=words.connected):
+        print(_spoken(line))
+    return 0
+
+
 def _spoken(line: str) -> str:
     """Says what to type as it is typed in a shell."""
     return line.replace("%kfp_cd", "kfp-magics cd").replace("PIPELINE key=$uri", "NOTEBOOK.ipynb 'key=$uri'")
@@ -177,12 +238,26 @@ def _new_data(words: argparse.Namespace) -> int:
     from kfp_magics.session import Session  # noqa: PLC0415
 
     session = Session()
+    if words.cloud:
+        return _in_cloud(words, session)
     data = NewData(session.settings, session.store)
     if words.cd_verb == "list":
         for line in data.list():
             print(_spoken(line))
     else:
         print(data.log(words.name).rstrip("\n") if words.cd_verb == "logs" else data.delete(words.name))
+    return 0
+
+
+def _in_cloud(words: argparse.Namespace, session: Session) -> int:
+    from kfp_magics.delivery.cloud.verbs import CloudData  # noqa: PLC0415  (only for new data)
+
+    data = CloudData(session.settings, lambda: session.images)
+    if words.cd_verb == "delete":
+        print(data.delete(words.name))
+        return 0
+    for line in data.list() if words.cd_verb == "list" else data.logs(words.name):
+        print(_spoken(line))
     return 0
 
 

@@ -73,6 +73,9 @@ class Settings(HasTraits):
     cloudbuild_machine_type = Unicode(help="Machine that builds, e.g. E2_HIGHCPU_8.").tag(config=True)
     cloudbuild_worker_pool = Unicode(help="Full name of a private pool that builds.").tag(config=True)
     cloudbuild_timeout = Int(0, min=0, help="Seconds that a build may take; Google's limit when 0.").tag(config=True)
+    delivery_endpoint = Unicode(
+        help="Address of other Cloud Functions, Cloud Run, Eventarc and Cloud Logging; Google's when empty."
+    ).tag(config=True)
     poll_interval = Float(0.2, min=0.05, help="Seconds between looks at the store for the live view.").tag(config=True)
     registry = Unicode(
         "", help="Where images go: HOST/PATH of a registry, or oci:FOLDER for a folder of this machine."

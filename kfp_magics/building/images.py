@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from kfp_magics.definitions import Definitions
     from kfp_magics.delivery.export import Export
     from kfp_magics.delivery.plan import CIPlan
+    from kfp_magics.images.base import ImageSpec
     from kfp_magics.images.registry import Registries
     from kfp_magics.model import Component, Pipeline, Run
     from kfp_magics.options import RunOptions
@@ -204,6 +205,16 @@ class Images:
         registry = options.complete(self._settings).registry
         check_destination(registry)
         return registry
+
+    def complete(self, options: BuildOptions) -> BuildOptions:
+        """How images are built, with the settings' words where nothing else was said."""
+        return options.complete(self._settings)
+
+    def find(self, spec: ImageSpec, options: BuildOptions) -> ImageRef | None:
+        """The image of a spec, if it is where images go."""
+        from kfp_magics.building.choice import find_image  # noqa: PLC0415  (not needed to author)
+
+        return find_image(self._registries, options.registry, spec)
 
     def rebuild(
         self, plan: CIPlan, options: BuildOptions, tell: Callable[[str], None], *, notebook: str = ""

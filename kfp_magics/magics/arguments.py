@@ -9,6 +9,7 @@ from typing import Any
 from IPython.core.magic_arguments import argument
 
 from kfp_magics.delivery.auth.words import AUTH
+from kfp_magics.delivery.cloud.options import CREATE, SHARED, TEST
 from kfp_magics.options import BUILDERS, PLATFORMS
 
 Decorator = Callable[[Any], Any]
@@ -109,3 +110,10 @@ build_arguments = _group(_BUILD)
 
 auth_arguments = _group(_AUTH)
 """Who may do what on Google Cloud."""
+cloud_arguments = _group(
+    (
+        *(argument(word, **how) for word, how in (*CREATE, *TEST, *SHARED)),
+        argument("--cloud", action="store_true", help="list, logs, delete: of functions in the cloud."),
+    )
+)
+"""How functions in the cloud are asked for."""

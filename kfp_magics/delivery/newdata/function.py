@@ -29,14 +29,17 @@ FOLDER = Path(__file__).resolve().parent.parent
 
 
 @cache
-def _parts() -> tuple[Rule, Once]:
+def _rule() -> Rule:
+    return rule_of(FOLDER)
+
+
+@cache
+def _once() -> Once:
     target = json.loads((FOLDER / "target.json").read_text(encoding="utf-8"))
-    rule = rule_of(FOLDER)
-    pipeline = (FOLDER / "pipeline.yaml").read_text(encoding="utf-8")
-    runs = runs_of(target, pipeline, FOLDER)
+    runs = runs_of(target, (FOLDER / "pipeline.yaml").read_text(encoding="utf-8"), FOLDER)
     if files := target.get("stand_ins"):
         runs = StandIns(runs, files)
-    return rule, Once(rule, open_claims(target["claims"]), runs, mark=target.get("mark", ""))
+    return Once(_rule(), open_claims(target["claims"]), runs, mark=target.get("mark", ""))
 
 
 def rule_of(folder: Path) -> Rule:
@@ -54,12 +57,11 @@ def on_finalized(event: CloudEvent) -> None:
     except RuleError as error:  # another delivery of it would be no better
         _say("WARNING", f"Declined: {error.message}", what="declined")
         return
-    rule, once = _parts()
-    if not rule.matches(found):
+    if not _rule().matches(found):
         _say("DEBUG", f"Declined: {found.uri} is not what the rule waits for.", what="declined", object=found.uri)
         return
     try:
-        answer = once.take(found)
+        answer = _once().take(found)
     except AgainError as error:
         _say("INFO", f"Later: {found.uri}: {error}", what="later", object=found.uri)
         abort(503, str(error))
