@@ -100,10 +100,6 @@ def runs_table(runs: Sequence[Run]) -> str:
     return table(rows, ("ID", "STATE", "TOOK", "PIPELINE", "NAME", "CREATED"))
 
 
-def _state_text(run: Run) -> str:
-    return f"{MARKS[run.state]} {run.state}" + (" (stale)" if run.stale else "")
-
-
 def run_tree(run: Run) -> str:
     """Shows a run with its tasks, groups before their members."""
     head = f"{MARKS[run.state]} {run.name}  {run.state}  {lasted(run)}".rstrip() + f"  ({run.id})"
