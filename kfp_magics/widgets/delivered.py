@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from kfp_magics.widgets.cards import Text
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from kfp_magics.delivery.writing import Written
 
@@ -25,12 +26,19 @@ class ExportCard(Text):
 
     def __repr__(self) -> str:
         done = self.done
-        lines = [f"  wrote    {path}" for path in done.written]
+        lines = [f"  wrote    {path}" for path in (done.written if done.same else _together(done.written))]
         lines += [f"  removed  {path}" for path in done.removed]
         lines += [f"  kept     {path}: it was changed by hand; --replace overwrites it" for path in done.kept]
         lines += done.remarks
         what = f"{len(done.same)} files are as they were" if done.same else "new"
         return "\n".join([f"export → {done.target}  ({what})", *lines])
+
+
+def _together(paths: Sequence[str]) -> list[str]:
+    """Names the folders of steps, in which everything is new, and the other files one by one."""
+    folders = Counter("/".join(path.split("/")[:2]) for path in paths if path.startswith("steps/"))
+    named = [f"{folder}/  ({count} file{'s' if count != 1 else ''})" for folder, count in folders.items()]
+    return sorted([*named, *(path for path in paths if not path.startswith("steps/"))])
 
 
 @dataclass(frozen=True, repr=False)

@@ -179,7 +179,7 @@ def test_check_fails_when_notebook_and_folder_differ(
     nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(one) for one in cells]), path)
     check = ["ci", "check", str(path), "--dir", str(repo)]
     assert cli.main(["export", str(path), str(repo)]) == 0
-    assert "wrote    steps/say/Dockerfile" in capsys.readouterr().out
+    assert "wrote    steps/say/  (7 files)" in capsys.readouterr().out
     assert cli.main(check) == 0
     (repo / "steps/say/src/step_say.sh").write_text("by hand\n")
     assert cli.main(check) == 2

@@ -41,14 +41,14 @@ def cell(registry: Server, repository: str, monkeypatch: pytest.MonkeyPatch) -> 
 def test_export_check_plan_and_run(cell: Callable[[str], str], tmp_path: Path) -> None:
     cell(SAY)
     repo = tmp_path / "repo"
-    assert "wrote    steps/say/Dockerfile" in cell(f"%kfp_export {repo}")
+    assert "wrote    steps/say/  (7 files)" in cell(f"%kfp_export {repo}")
     git(repo, "init", "-q")
     commit(repo)
     assert "agree" in cell(f"%kfp_ci check --dir {repo}")
     cell(SAY + " again")
     with pytest.raises(DeliveryError, match="The notebook differs from"):
         cell(f"%kfp_ci check --dir {repo}")
-    cell(f"%kfp_export {repo}")
+    assert "wrote    steps/say/src/step_say.sh" in cell(f"%kfp_export {repo}")  # later each file counts
     assert "rebuilt  say  src/step_say.sh" in cell(f"%kfp_ci plan --dir {repo}")
     commit(repo)
     assert "/say@sha256:" in cell(f"%kfp_ci run --since HEAD^ --dir {repo}")
