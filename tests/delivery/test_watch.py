@@ -94,6 +94,8 @@ def test_a_cell_decides_what_a_run_is_given(cell: Callable[[str], str], place: P
     assert run.parameters == {"data": "yes.csv", "epochs": 1}
     place.until(lambda: "1 started, 1 declined, 1 failed" in cell("%kfp_cd list"))
     assert "bad.csv starts no run: the function failed (line 6): ZeroDivisionError" in place.log()
+    cell("%kfp_cd watch incoming")
+    place.until(lambda: place.log().count("bad.csv starts no run") == 2)
     # What failed is tried again when the rule has been mended.
     cell("%%kfp_cd watch incoming --run train\ndef choose(event):\n    return {'data': event.uri}")
     assert [run.name for run in place.runs(2)] == ["train yes.csv", "train bad.csv"]

@@ -122,9 +122,14 @@ class Ledger:
                     "UPDATE deliveries SET state = 'waiting', seen = ? WHERE watch = ? AND state = 'known'",
                     (time.time(), name),
                 )
-            # What failed may go well with what the watch is now; its key stays, should a run have come of it after all.
-            connection.execute("UPDATE deliveries SET state = 'claimed' WHERE watch = ? AND state = 'failed'", (name,))
+            _again(connection, name)
         return is_new
+
+    def again(self, name: str) -> None:
+        """Has files that failed tried again."""
+        with self._store.writing() as connection:
+            if _again(connection, name):
+                connection.execute("UPDATE watches SET changed = changed + 1 WHERE name = ?", (name,))
 
     def watch(self, name: str) -> Watch:
         """Reads a watch.
@@ -184,20 +189,19 @@ class Ledger:
         Returns:
             Them, or None when no run is due.
         """
+        with self._store.reading() as connection:  # so that whoever waits for a burst keeps nobody from writing
+            if not _due(connection, name, gather):
+                return None
         with self._store.writing() as connection:
-            found = connection.execute(
-                """SELECT number, seen, body FROM deliveries WHERE watch = ? AND state = 'waiting'
-                    ORDER BY number LIMIT ?""",
-                (name, _MOST_GATHERED if gather else 1),
-            ).fetchall()
-            if not found or 0 <= time.time() - found[0][1] < gather:
+            found = _due(connection, name, gather)
+            if not found:
                 return None
             key = f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{secrets.token_hex(6)}"
             connection.executemany(
                 "UPDATE deliveries SET state = 'claimed', run_key = ? WHERE number = ?",
                 [(key, number) for number, _, _ in found],
             )
-        return Batch(watch=name, key=key, objects=tuple(NewObject.from_json(json.loads(body)) for *_, body in found))
+        return Batch(watch=name, key=key, objects=tuple(NewObject.from_json(json.loads(body)) for _, _, body in found))
 
     def claimed(self, name: str) -> list[Batch]:
         """Runs that are being started, or were by a process that did not come to say so; the oldest first."""
@@ -240,6 +244,21 @@ class Ledger:
                 "SELECT run_id FROM deliveries WHERE watch = ? AND state = 'started' ORDER BY number DESC", (name,)
             ).fetchall()
         return list(dict.fromkeys(run_id for (run_id,) in found))
+
+
+def _again(connection: sqlite3.Connection, name: str) -> int:
+    """What failed is claimed once more; its key stays, should a run have come of it after all."""
+    query = "UPDATE deliveries SET state = 'claimed' WHERE watch = ? AND state = 'failed'"
+    return connection.execute(query, (name,)).rowcount
+
+
+def _due(connection: sqlite3.Connection, name: str, gather: float) -> list[tuple[int, float, str]]:
+    """The files that the next run is for; none while more may come."""
+    found: list[tuple[int, float, str]] = connection.execute(
+        "SELECT number, seen, body FROM deliveries WHERE watch = ? AND state = 'waiting' ORDER BY number LIMIT ?",
+        (name, _MOST_GATHERED if gather else 1),
+    ).fetchall()
+    return [] if found and 0 <= time.time() - found[0][1] < gather else found
 
 
 def _note(connection: sqlite3.Connection, name: str, objects: Iterable[NewObject], state: str) -> int:

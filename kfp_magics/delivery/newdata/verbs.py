@@ -76,6 +76,8 @@ class NewData:
         folder, pattern = _place(where)
         if not Path(folder).is_dir():
             raise DeliveryError(f"There is no folder {folder!r}.", f"Make it: mkdir -p {shlex.quote(folder)}")
+        if not os.access(folder, os.R_OK | os.X_OK):
+            raise DeliveryError(f"The folder {folder!r} cannot be read.", f"See who may: ls -ld {shlex.quote(folder)}")
         name = wanted.name or name_of(f"{folder}/", pipeline.name)
         placed(pipeline, {}, options.backend or self._settings.backend)
         rule = rule_of(pipeline, replace(wanted, on=pattern, name=name))
@@ -114,6 +116,7 @@ class NewData:
                 f"Say what a new file starts: %kfp_cd watch {where or 'DIR'} --run PIPELINE key=$uri",
             )
         for one in found:
+            self._ledger.again(one.rule.name)
             self._watchers.start(one.rule.name)
             yield _watching(one.rule.name, one.folder)
 
