@@ -51,6 +51,8 @@ def complete() -> Iterator[Complete]:
         ("%kfp_logs last ", ["loop/0/make"]),
         ("%kfp_diff last 2", ["20260101-a"]),
         ("%%kfp_component --base", ["--base-image"]),
+        ("%kfp_doctor author pa", ["panel"]),
+        ("%kfp_setup_auth steps ", ["cd", "ci"]),
         ("%kfp_component --secret-", ["--secret-volume"]),
         ("%kfp_ci pl", ["plan"]),
         ("%kfp_cd wa", ["watch"]),

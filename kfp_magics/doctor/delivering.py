@@ -6,6 +6,8 @@ import shutil
 import subprocess
 from typing import TYPE_CHECKING
 
+from kfp_magics.delivery.auth.functions import functions_in
+from kfp_magics.delivery.cloud.options import FOLDER
 from kfp_magics.doctor.build import has
 from kfp_magics.doctor.findings import (
     LOG_IN,
@@ -25,6 +27,8 @@ from kfp_magics.errors import KfpMagicsError
 if TYPE_CHECKING:
     from kfp_magics.doctor.findings import Case, Mend
 
+_FILES = ("main.py", "pipeline.yaml", "requirements.txt", "target.json")
+_GOOGLES = ("google-cloud-functions", "google-cloud-eventarc", "google-cloud-storage")
 _LOCK = "kfp-magics.lock"
 
 
@@ -101,22 +105,45 @@ def _watchers(case: Case) -> Answer:
     from kfp_magics.runs import database  # noqa: PLC0415  (as above)
     from kfp_magics.runs.store import Store  # noqa: PLC0415  (as above)
 
+    needed = case.wants("cd") and not (case.folder / FOLDER).is_dir()
     start = verb_on("cd watch DIR --run NOTEBOOK 'data=$uri'", "%kfp_cd watch DIR --run PIPELINE data=$uri")
     path = case.home / "runs.sqlite"
     if not path.exists() or database.look(path, 3.0) < database.VERSION:
-        return missing("no folder is watched", start, needed=case.wants("cd"))
+        return missing("no folder is watched", start, needed=needed)
     store = Store(path)
     try:
         watches = Ledger(store).watches()
     finally:
         store.close()
     if not watches:
-        return missing("no folder is watched", start, needed=case.wants("cd"))
+        return missing("no folder is watched", start, needed=needed)
     holders = Watchers(case.settings)
     asleep = [one.rule.name for one in watches if holders.holder(one.rule.name) is None]
     if asleep:
         return broken(f"nobody watches {', '.join(asleep)}", verb_on("cd watch", "%kfp_cd watch"))
     return ok(f"{len(watches)} watched: {', '.join(one.folder for one in watches)}")
+
+
+def _functions(case: Case) -> Answer:
+    folder = case.folder / FOLDER
+    create = "cd create --on 'gs://BUCKET/PREFIX*' --run NOTEBOOK 'data=$uri'"
+    found = functions_in(folder)
+    if not found:
+        return unneeded("no function was written for the cloud", verb_on(create, "%kfp_cd create --on … --run …"))
+    names = ", ".join(one.name for one in found)
+    absent = [one for one in _GOOGLES if not has(one)]
+    if absent:
+        return missing(f"{names} cannot be deployed: Google's packages are not here", installed("kfp-magics[gcp]"))
+    for one in found:
+        lacks = [name for name in _FILES if not (folder / one.name / name).is_file()]
+        if lacks:
+            return broken(
+                f"{one.name} has no {', '.join(lacks)}", verb_on(f"{create} --replace", "%kfp_cd create … --replace")
+            )
+        if one.kind == "local":
+            where = verb_on("run … --connect https://HOST", "%kfp_connect https://HOST")
+            return broken(f"{one.name} would start runs on this machine, which the cloud cannot reach", where)
+    return ok(f"{names}; cd list --cloud tells what is deployed")
 
 
 CHECKS = (
@@ -125,4 +152,5 @@ CHECKS = (
     Check(group="ci", name="export", look=_in_step, patience=20.0),
     Check(group="ci", name="triggers", look=_triggers, patience=10.0, mend=LOG_IN),
     Check(group="cd", name="watchers", look=_watchers),
+    Check(group="cd", name="functions", look=_functions),
 )

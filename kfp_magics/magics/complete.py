@@ -61,8 +61,9 @@ class _Completer:
         before = [word for word in words if not word.startswith("-")]
         actions = [action for action in self._parser._actions if not action.option_strings]  # noqa: SLF001
         action = actions[min(len(before), len(actions) - 1)] if actions else None
-        if action is None or action.choices:
-            return list(action.choices or ()) if action else []
+        fixed = list(action.choices or _several(action.dest)) if action else []
+        if action is None or fixed:
+            return [word for word in fixed if word not in before]
         if action.dest in _RUNS:
             return ["last", *(run.id for run in self._session.store.list(limit=20))]
         if action.dest in _STEPS and any(one.dest == "run" for one in actions):
@@ -82,3 +83,14 @@ class _Completer:
         if name in defined.pipelines:
             return [port.name for port in defined.pipelines[name].pipeline.parameters]
         return [port.name for port in defined.steps[name].component.inputs] if name in defined.steps else []
+
+
+def _several(dest: str) -> tuple[str, ...]:
+    """Words of which one may type several."""
+    if dest == "groups":
+        from kfp_magics.doctor.findings import GROUPS  # noqa: PLC0415  (only when somebody asks)
+
+        return GROUPS
+    from kfp_magics.delivery.auth.words import PARTS  # noqa: PLC0415  (as above)
+
+    return PARTS if dest == "parts" else ()

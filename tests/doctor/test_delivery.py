@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 
@@ -11,6 +12,7 @@ from kfp_magics.delivery.newdata.verbs import NewData
 from kfp_magics.delivery.newdata.watchers import Watchers
 from kfp_magics.options import BuildOptions, RunOptions
 from kfp_magics.session import Session
+from tests.delivery.auth.test_commands import write_function
 from tests.delivery.test_ci import git
 from tests.delivery.trigger_server import TriggerServer
 from tests.doctor.conftest import says
@@ -98,3 +100,22 @@ def test_watchers_that_live_and_one_that_died(look, settings, store, tmp_path) -
         assert says(found) == ("broken", f"nobody watches {name}", "kfp-magics cd watch")
     finally:
         watchers.stop(name)
+
+
+def test_functions_for_the_cloud(look, tmp_path) -> None:
+    assert says(look("cd", "functions", folder=tmp_path))[:2] == ("not needed", "no function was written for the cloud")
+    place = tmp_path / "functions" / "news"
+    write_function(tmp_path / "functions", "news", {"kind": "vertex"})
+    assert says(look("cd", "functions", folder=tmp_path))[:2] == ("ok", "news; cd list --cloud tells what is deployed")
+    assert says(look("cd", "watchers", folder=tmp_path, wanted=WANTED))[0] == "not needed"
+    (place / "pipeline.yaml").unlink()
+    found = look("cd", "functions", folder=tmp_path)
+    assert found.fails
+    assert says(found)[1] == "news has no pipeline.yaml"
+    (place / "pipeline.yaml").write_text("")
+    (place / "target.json").write_text(json.dumps({"kind": "local"}))
+    found = look("cd", "functions", folder=tmp_path)
+    assert found.fails
+    assert found.answer.mend.magic == "%kfp_connect https://HOST"
+    (place / "rule.json").write_text("{")
+    assert "cannot be read" in look("cd", "functions", folder=tmp_path).answer.note

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
 from kfp_magics.delivery.auth.needs import Need, smallest
-from kfp_magics.delivery.auth.services import USER, VERTEX, VIEWER
+from kfp_magics.delivery.auth.services import SECRETS, USER, VERTEX, VIEWER
 from kfp_magics.delivery.auth.words import PARTS
 from kfp_magics.errors import ArgumentError
 from kfp_magics.options import default_bucket
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from kfp_magics.backends.connections import Connection
+    from kfp_magics.delivery.auth.functions import Function
     from kfp_magics.delivery.auth.needs import Needs
     from kfp_magics.delivery.auth.words import Options
     from kfp_magics.settings import Settings
@@ -123,7 +124,13 @@ class Plan:
         return next(one for one in self.accounts if one.part == part)
 
 
-def make_plan(needs: Needs, options: Options, settings: Settings, connection: Connection | None) -> Plan:
+def make_plan(
+    needs: Needs,
+    options: Options,
+    settings: Settings,
+    connection: Connection | None,
+    functions: Sequence[Function] = (),
+) -> Plan:
     """Makes the plan.
 
     Args:
@@ -131,15 +138,24 @@ def make_plan(needs: Needs, options: Options, settings: Settings, connection: Co
         options: What the user said.
         settings: Where project, region and registry come from when nothing was said.
         connection: Where runs go; None for this machine.
+        functions: What starts runs when files come; what they need is taken to be usual when there is none yet.
 
     Raises:
         ArgumentError: No project is known, or something is no name.
     """
-    return _Planner(needs, options, settings, connection).plan()
+    return _Planner(needs, options, settings, connection, functions).plan()
 
 
 class _Planner:
-    def __init__(self, needs: Needs, options: Options, settings: Settings, connection: Connection | None) -> None:
+    def __init__(
+        self,
+        needs: Needs,
+        options: Options,
+        settings: Settings,
+        connection: Connection | None,
+        functions: Sequence[Function],
+    ) -> None:
+        self._functions = functions if not options.parts or "cd" in options.parts else ()
         self._needs, self._options, self._settings, self._connection = needs, options, settings, connection
         self._kind = connection.kind if connection else "local"
         vertex = connection if connection and connection.kind == "vertex" else None
@@ -211,7 +227,7 @@ class _Planner:
             yield from self._needs.apis
             yield from ["aiplatform.googleapis.com"] if self._kind == "vertex" else []
             yield from ["iamcredentials.googleapis.com"] if self._options.workload_identity else []
-        if "ci" in self._parts:
+        if {"ci", "cd"} & set(self._parts):
             yield from ("artifactregistry.googleapis.com", "cloudbuild.googleapis.com", "logging.googleapis.com")
         if "cd" in self._parts:
             yield from ("cloudfunctions.googleapis.com", "eventarc.googleapis.com", "pubsub.googleapis.com")
@@ -270,13 +286,16 @@ class _Planner:
         project = self._target("")
         yield self._grant("cd", "roles/eventarc.eventReceiver", project, "events of new files")
         yield self._grant("cd", "roles/run.invoker", project, "Eventarc calls the function")
-        yield self._grant("cd", "roles/logging.logWriter", project, "logs of the function")
-        if self._kind != "kfp":
+        on_vertex = [one for one in self._functions if one.kind == "vertex"]
+        if on_vertex or (self._kind != "kfp" and not self._functions):
             yield self._grant("cd", VERTEX, project, "runs are started on Vertex AI")
-            steps = Target(kind="account", name=self._emails["steps"], project=self._project)
-            yield self._grant("cd", "roles/iam.serviceAccountUser", steps, "runs have the account of the steps")
-        places = dict.fromkeys([*filter(None, [self._root_bucket()]), *map(self._bucket, self._options.buckets)])
-        for place in places or [""]:
+            for email in dict.fromkeys(
+                [one.account or self._emails["steps"] for one in on_vertex] or [self._emails["steps"]]
+            ):
+                account = Target(kind="account", name=email, project=self._project)
+                yield self._grant("cd", "roles/iam.serviceAccountUser", account, "runs have the account of the steps")
+        places = [one.claims for one in self._functions] or [*map(self._bucket, self._options.buckets)]
+        for place in dict.fromkeys(places or [""]):
             yield self._grant("cd", USER, self._target(place), "which files have started a run is kept there")
         yield self._grant("cd", "roles/pubsub.publisher", project, "Cloud Storage tells of new files", member=AGENT)
 
@@ -319,6 +338,9 @@ class _Planner:
             yield "A key can get lost, workload identity cannot: prefer --workload-identity where the cluster has it."
         if self._kind == "kfp":
             yield "Images are pulled by the cluster's nodes: their account needs roles/artifactregistry.reader."
+        for one in self._functions:
+            if one.token:
+                yield f"{one.name} reads {one.token} from a secret: its account needs {SECRETS} on that one."
         if self._registry and not self._repository() and "ci" in self._parts:
             yield f"{self._registry} is not in Artifact Registry: builds may write to all repositories of the project."
 
@@ -340,6 +362,8 @@ class _Planner:
                 yield f"Run with it:  %kfp_connect {connection.name} --service-account {self._emails['steps']}"
         if "ci" in self._parts:
             yield f"Build with it:  KFP_MAGICS_CLOUDBUILD_SERVICE_ACCOUNT={self._emails['ci']}"
+        if "cd" in self._parts:
+            yield f"Start runs with it:  %kfp_cd create … --service-account {self._emails['cd']}"
 
 
 _GRANTS = {"steps": _Planner.steps, "ci": _Planner.ci, "cd": _Planner.cd}

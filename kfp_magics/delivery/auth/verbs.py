@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kfp_magics.backends.connections import Connections
 from kfp_magics.delivery.auth.apply import apply
 from kfp_magics.delivery.auth.commands import commands
+from kfp_magics.delivery.auth.functions import functions_in
 from kfp_magics.delivery.auth.needs import needs_of
 from kfp_magics.delivery.auth.plan import make_plan
 from kfp_magics.delivery.auth.text import terraform_file
+from kfp_magics.delivery.cloud.options import FOLDER
 from kfp_magics.errors import ArgumentError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from kfp_magics.delivery.auth.plan import Plan
     from kfp_magics.delivery.auth.words import Options
@@ -30,12 +32,14 @@ def plan_of(session: Session, options: Options) -> Plan:
 
     Raises:
         ArgumentError: No project is known, or something is no name.
+        DeliveryError: A function that was written here does not read.
     """
     settings = session.settings
     connection = None
     if settings.backend != "local":
         connection = Connections(settings.home_path).get(settings.backend, settings.connection)
-    return make_plan(needs_of(session.definitions), options, settings, connection)
+    functions = functions_in(Path(FOLDER))
+    return make_plan(needs_of(session.definitions), options, settings, connection, functions)
 
 
 def written(plan: Plan, how: str, path: Path | None) -> str:

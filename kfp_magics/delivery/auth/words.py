@@ -15,9 +15,9 @@ PARTS = ("steps", "ci", "cd")
 """What accounts are for: the steps of pipelines, builds of images, functions that start runs."""
 
 _TEXTS: tuple[tuple[str, str, str], ...] = (
-    ("--project", "PROJECT", "Google Cloud project; the connection's or the setting's when left out."),
+    ("--project", "PROJECT", "Project of Google Cloud; the connection's or the setting's when left out."),
     ("--registry", "PLACE", "Where images go: HOST/PATH; else the setting 'registry'."),
-    ("--namespace", "NAME", "Kubernetes namespace of the runs; the connection's when left out."),
+    ("--namespace", "NAME", "Namespace of the runs in Kubernetes; the connection's when left out."),
     ("--account", "ACCOUNT", "Service account of the steps, by name or address (kfp-steps)."),
     ("--build-account", "ACCOUNT", "Service account of builds (kfp-builds)."),
     ("--event-account", "ACCOUNT", "Service account of functions that start runs (kfp-events)."),

@@ -7,16 +7,21 @@ import json
 import os
 import shutil
 import subprocess
+from pathlib import Path
 
 import pytest
 
 from kfp_magics.backends.connections import Connection
 from kfp_magics.delivery.auth.apply import apply
 from kfp_magics.delivery.auth.commands import commands
+from kfp_magics.delivery.auth.functions import functions_in
 from kfp_magics.delivery.auth.needs import Need, Needs
 from kfp_magics.delivery.auth.plan import make_plan
 from kfp_magics.delivery.auth.text import script
 from kfp_magics.delivery.auth.words import Options
+from kfp_magics.delivery.cloud.folder import function_files
+from kfp_magics.delivery.cloud.target import Target
+from kfp_magics.delivery.newdata.rules import Rule
 from kfp_magics.errors import ArgumentError, DeliveryError
 from tests.delivery.auth.cloud import Cloud
 from tests.delivery.auth.tools import KEY
@@ -66,7 +71,7 @@ def test_the_script_runs_and_gives_each_account_its_roles(settings, cloud) -> No
     assert cloud.members("project shop-123", "roles/storage.objectViewer") == [STEPS]
     assert cloud.members("project shop-123", "roles/bigquery.jobUser") == [STEPS]
     assert cloud.members("project shop-123", "roles/aiplatform.user") == [STEPS, EVENTS]
-    assert cloud.members("bucket gs://runs-of-shop", "roles/storage.objectUser") == [STEPS, EVENTS]
+    assert cloud.members("bucket gs://runs-of-shop", "roles/storage.objectUser") == [STEPS]
     assert cloud.members("repository images", "roles/artifactregistry.reader") == [STEPS]
     assert cloud.members("repository images", "roles/artifactregistry.writer") == [BUILDS]
     assert cloud.members("project shop-123", "roles/eventarc.eventReceiver") == [EVENTS]
@@ -251,6 +256,39 @@ def test_accounts_of_others_get_roles_and_are_not_made(settings, cloud) -> None:
     assert cloud.members("bucket gs://wares", "roles/storage.objectUser") == [
         "serviceAccount:runner@other-project.iam.gserviceaccount.com"
     ]
+
+
+def write_function(folder: Path, name: str, facts: dict, claims: str = "") -> None:
+    """Writes a function as ``%kfp_cd create`` does."""
+    rule = Rule(name=name, on="gs://news-1/train*", pipeline="train")
+    for path, content in function_files(rule, "pipelineInfo: {}\n", Target(facts=facts), claims).items():
+        place = folder / name / path
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(content)
+
+
+def test_functions_that_were_written_get_what_they_need_and_no_more(settings, cloud, tmp_path) -> None:
+    assert functions_in(tmp_path / "functions") == []
+    runner = "runner@shop-123.iam.gserviceaccount.com"
+    facts = {"kind": "vertex", "service_account": runner}
+    write_function(tmp_path / "functions", "one", facts, claims="gs://marks-1/here")
+    write_function(tmp_path / "functions", "two", {"kind": "kfp", "token_env": "KFP_TOKEN", "service_account": "ksa"})
+    found = functions_in(tmp_path / "functions")
+    made = make_plan(NEEDS, Options(project="shop-123", parts=("cd",)), settings, None, found)
+    assert (
+        "two reads KFP_TOKEN from a secret: its account needs roles/secretmanager.secretAccessor on that one."
+        in made.remarks
+    )
+    assert cloud.bash(script(made, "how")).returncode == 0
+    assert cloud.members("bucket gs://marks-1", "roles/storage.objectUser") == [EVENTS]
+    assert cloud.members("bucket gs://news-1", "roles/storage.objectUser") == [EVENTS]
+    assert cloud.members("project shop-123", "roles/storage.objectUser") == []
+    assert cloud.members(f"account {runner}", "roles/iam.serviceAccountUser") == [EVENTS]
+    on_cluster = make_plan(NEEDS, Options(project="shop-123", parts=("cd",)), settings, None, found[1:])
+    assert "roles/aiplatform.user" not in {grant.role for grant in on_cluster.grants}
+    (tmp_path / "functions" / "two" / "target.json").write_text("{")
+    with pytest.raises(DeliveryError, match=r"target\.json' cannot be read"):
+        functions_in(tmp_path / "functions")
 
 
 def test_buckets_that_are_named_narrow_what_is_not_told(settings, cloud) -> None:
