@@ -69,7 +69,6 @@ class Servers:
 
     def upload(self, pipeline: Pipeline, *, name: str = "", version: str = "") -> str:
         """Puts a pipeline on the server, or a version of one that is there; tells in a line what came of it."""
-        placed(pipeline, {}, self._settings.backend)
         return self._keeper().upload(
             pipeline.ir, name or pipeline.name, version=version, description=pipeline.description
         )

@@ -246,7 +246,11 @@ class Session:
 
     def ready(self, what: object, on_build: OnBuild = _unseen, options: RunOptions | None = None) -> Pipeline:
         """A pipeline as it would run where runs go now: in its images, built first where they are missing."""
-        return self.images.for_run(self.resolve(what), options or RunOptions(), on_build, notebook=self.notebook)
+        from kfp_magics.parts import placed  # noqa: PLC0415  (not needed to author)
+
+        pipeline, options = self.resolve(what), options or RunOptions()
+        placed(pipeline, {}, options.backend or self.settings.backend)
+        return self.images.for_run(pipeline, options, on_build, notebook=self.notebook)
 
     def values(self, given: Iterable[str] | Mapping[str, Json], pipeline: Pipeline) -> dict[str, Json]:
         """Types the arguments of a pipeline: ``key=value`` words, or values by name."""

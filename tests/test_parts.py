@@ -200,7 +200,8 @@ def test_a_server_runs_a_part_with_what_it_can_reach(cell: Cell, tmp_path: Path)
         cell("%kfp_pipeline late --part-of whole --from train --reuse last")
         cell(f"%kfp_connect {server.url}")
         watch = f"%kfp_cd watch {tmp_path} --run late"
-        for wrong in ("%kfp_run late", "%kfp_upload late", "%kfp_schedule create late --every 1h", watch):
+        cloud = "%kfp_cd create --on gs://wares/in/ --run late"
+        for wrong in ("%kfp_run late", "%kfp_upload late", "%kfp_schedule create late --every 1h", watch, cloud):
             with pytest.raises(ArgumentError, match="Copy it to a bucket and say where: births=gs://…"):
                 cell(wrong)
         assert len(server.pipelines) == 1

@@ -18,7 +18,6 @@ from kfp_magics.delivery.newdata.making import Wanted, name_of, rule_of
 from kfp_magics.delivery.newdata.rules import literal
 from kfp_magics.delivery.newdata.watchers import Watchers
 from kfp_magics.errors import DeliveryError, NotFoundError
-from kfp_magics.parts import placed
 from kfp_magics.runs.text import MARKS, table, when
 
 if TYPE_CHECKING:
@@ -79,7 +78,6 @@ class NewData:
         if not os.access(folder, os.R_OK | os.X_OK):
             raise DeliveryError(f"The folder {folder!r} cannot be read.", f"See who may: ls -ld {shlex.quote(folder)}")
         name = wanted.name or name_of(f"{folder}/", pipeline.name)
-        placed(pipeline, {}, options.backend or self._settings.backend)
         rule = rule_of(pipeline, replace(wanted, on=pattern, name=name))
         for other in self._ledger.watches():
             if other.rule.name == name and other.folder != folder:
