@@ -86,6 +86,7 @@ class Watcher:
         self._followed: dict[str, list[_Followed]] = {}
         self._guard = threading.Lock()
         self._thread: threading.Thread | None = None
+        self._asking: dict[tuple[str, str], threading.Thread] = {}  # backend and target → who asks there
 
     def follow(self, run_id: str, callback: Callable[[Run], None]) -> Callable[[], None]:
         """Calls back with a run now, at each change, and for the last time when it has ended.
@@ -121,12 +122,41 @@ class Watcher:
                 if not runs:
                     self._thread = None
                     return
+            elsewhere: dict[tuple[str, str], list[str]] = {}
             for run_id, entries in runs.items():
                 with suppress(StoreError):  # locked for a while; the next look will do
-                    self._tell(run_id, entries, polled)
+                    self._tell(run_id, entries, polled, elsewhere)
+            for place, waiting in elsewhere.items():
+                self._ask_elsewhere(place, waiting, polled)
             time.sleep(self._interval)
 
-    def _tell(self, run_id: str, entries: tuple[_Followed, ...], polled: dict[str, float]) -> None:
+    def _ask_elsewhere(self, place: tuple[str, str], run_ids: list[str], polled: dict[str, float]) -> None:
+        """Asks for runs on a server in a thread of its own: one that does not answer must not hold up the others."""
+        asking = self._asking.get(place)
+        if asking is None or not asking.is_alive():
+            polled.update(dict.fromkeys(run_ids, time.monotonic()))
+            name = f"kfp-magics asks {place[1]}"
+            thread = self._asking[place] = threading.Thread(target=self._ask, args=(run_ids,), name=name, daemon=True)
+            thread.start()
+
+    def _ask(self, run_ids: list[str]) -> None:
+        for run_id in run_ids:
+            try:
+                run = self._store.get(run_id)
+                if (now := self._poll(run)) != run:
+                    self._store.save(now)
+            except KfpMagicsError:  # out of reach for a while; the next poll will do
+                continue
+            except Exception:  # noqa: BLE001  (shown whole; the next poll must take place all the same)
+                sys.excepthook(*sys.exc_info())
+
+    def _tell(
+        self,
+        run_id: str,
+        entries: tuple[_Followed, ...],
+        polled: dict[str, float],
+        elsewhere: dict[tuple[str, str], list[str]],
+    ) -> None:
         try:
             run = self._store.get(run_id)
         except NotFoundError:  # somebody deleted it
@@ -134,11 +164,13 @@ class Watcher:
                 self._forget(run_id, entry)
             return
         if not run.state.final and time.monotonic() - polled.get(run_id, 0.0) > _POLL:
-            polled[run_id] = time.monotonic()
-            with suppress(KfpMagicsError):  # out of reach for a while; the next poll will do
-                # An engine that writes to the store itself must not find its newer words overwritten by an older look.
-                if (now := self._poll(run)) != run:
-                    run = self._store.save(now)
+            if run.target:
+                elsewhere.setdefault((run.backend, run.target), []).append(run_id)
+            else:
+                polled[run_id] = time.monotonic()
+                self._ask([run_id])
+                with suppress(NotFoundError):
+                    run = self._store.get(run_id)
         for entry in entries:
             if run == entry.seen:
                 continue

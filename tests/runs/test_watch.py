@@ -1,6 +1,7 @@
 """Following runs: every change is told once, and nothing that one viewer does disturbs the others."""
 
 import sqlite3
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -97,6 +98,37 @@ def test_a_backend_that_cannot_be_asked_is_asked_again(store: Store) -> None:
         return replace(run, state=State.SUCCEEDED)
 
     assert Watcher(store, poll, 0.01).wait("r").state is State.SUCCEEDED
+
+
+def test_a_server_that_does_not_answer_holds_up_no_other(store: Store) -> None:
+    answer = threading.Event()
+    store.save(replace(RUN, id="far", backend="kfp", target="asleep"))
+    store.save(replace(RUN, id="near", backend="kfp", target="awake"))
+
+    def poll(run: Run) -> Run:
+        if run.id == "far":
+            assert answer.wait(60)
+        return replace(run, state=State.SUCCEEDED)
+
+    watcher = Watcher(store, poll, 0.01)
+    seen: list[Run] = []
+    watcher.follow("far", seen.append)
+    until(lambda: len(seen) == 1)
+    assert [watcher.wait(one).state for one in ("near", "r")] == [State.SUCCEEDED, State.SUCCEEDED]
+    assert [one.state for one in seen] == [State.RUNNING]
+    answer.set()
+    assert watcher.wait("far").state is State.SUCCEEDED
+
+
+def test_what_nobody_foresaw_is_shown_and_the_watching_goes_on(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[Any] = []
+    monkeypatch.setattr("sys.excepthook", lambda *what: shown.append(what[0]))
+
+    def poll(run: Run) -> Run:
+        return replace(run, state=State.SUCCEEDED if shown else State(1 / 0))
+
+    assert Watcher(store, poll, 0.01).wait("r").state is State.SUCCEEDED
+    assert shown == [ZeroDivisionError]
 
 
 def test_a_store_that_is_locked_is_looked_at_again(store: Store, watcher: Watcher) -> None:
