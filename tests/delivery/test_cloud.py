@@ -3,61 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import grpc
 import pytest
 
-from kfp_magics import cli
 from kfp_magics.backends.connections import Connections, parse
 from kfp_magics.settings import Settings
 from tests.delivery.cloud_server import CloudServer, Fault
 from tests.delivery.storage_server import StorageServer
 
-PIPELINE = """
-from kfp import dsl
-
-
-@dsl.component(base_image="python:3.11")
-def note(data: str) -> str:
-    return data
-
-
-@dsl.pipeline(name="fit")
-def fit(data: str, epochs: int = 3):
-    note(data=data)
-"""
 Say = Callable[..., str]
-
-
-@pytest.fixture
-def google(bucket: StorageServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[CloudServer]:
-    made = CloudServer(bucket)
-    bucket.storage.buckets["wares"]["location"] = "EUROPE-WEST4"
-    monkeypatch.setenv("KFP_MAGICS_GOOGLE_PROJECT", "shop")
-    monkeypatch.setenv("KFP_MAGICS_DELIVERY_ENDPOINT", made.endpoint)
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def say(
-    google: CloudServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Say:
-    """The command line, in a folder with a pipeline, connected to a server with a token."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("KFP_MAGICS_BACKEND", "kfp")
-    Path("fit.py").write_text(PIPELINE)
-    Connections(Settings().home_path).remember(parse("https://kfp.test/pipeline", {"token_env": "KFP_TOKEN"}))
-
-    def said(*words: str, code: int = 0) -> str:
-        capsys.readouterr()
-        assert cli.main(["cd", *words]) == code
-        shown = capsys.readouterr()
-        return shown.out + shown.err
-
-    return said
 
 
 CREATE = ["create", "--on", "gs://wares/in/*.csv", "--run", "fit.py", "data=$uri", "--name", "fit"]

@@ -22,7 +22,7 @@ from kfp_magics.options import BuildOptions
 from kfp_magics.session import Session
 from kfp_magics.settings import Settings
 from tests.delivery.cloud_server import CloudServer
-from tests.delivery.test_cloud import CREATE, SECRET, Say, google, say  # noqa: F401  (fixtures)
+from tests.delivery.test_cloud import CREATE, SECRET, Say
 from tests.images.bases import push_description
 from tests.images.containers import Podman
 from tests.images.registries import Server
@@ -51,8 +51,8 @@ def create(registry: Server, repository: str, monkeypatch: pytest.MonkeyPatch) -
 
 def test_a_service_is_shown_then_made_and_then_the_same(
     create: list[str],
-    say: Say,  # noqa: F811
-    google: CloudServer,  # noqa: F811
+    say: Say,
+    google: CloudServer,
     registry: Server,
     repository: str,
 ) -> None:
@@ -78,7 +78,7 @@ def test_a_service_is_shown_then_made_and_then_the_same(
     assert container.image not in {one.image for one in next(iter(google.services.values())).template.containers}
 
 
-def test_what_somebody_changed_is_said_and_put_back(create: list[str], say: Say, google: CloudServer) -> None:  # noqa: F811
+def test_what_somebody_changed_is_said_and_put_back(create: list[str], say: Say, google: CloudServer) -> None:
     say(*create, "--apply")
     next(iter(google.triggers.values())).destination.cloud_run.service = "other"
     shown = say(*create)
@@ -92,7 +92,7 @@ def test_what_somebody_changed_is_said_and_put_back(create: list[str], say: Say,
     assert "same    fit" in say(*create)
 
 
-def test_services_are_listed_read_and_deleted(create: list[str], say: Say, google: CloudServer) -> None:  # noqa: F811
+def test_services_are_listed_read_and_deleted(create: list[str], say: Say, google: CloudServer) -> None:
     say(*create, "--apply")
     assert "fit   service  europe-west4  active  Is called for new objects of gs://wares" in say("list", "--cloud")
     google.print("fit", "a line")
@@ -103,7 +103,7 @@ def test_services_are_listed_read_and_deleted(create: list[str], say: Say, googl
     assert (google.services, google.triggers) == ({}, {})
 
 
-def test_it_is_said_who_calls_a_service(create: list[str], say: Say, google: CloudServer) -> None:  # noqa: F811
+def test_it_is_said_who_calls_a_service(create: list[str], say: Say, google: CloudServer) -> None:
     assert "--service-account EMAIL" in say(*create[:-2], code=2)
     assert google.services == {}
 
