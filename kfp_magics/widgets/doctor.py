@@ -43,15 +43,18 @@ class DoctorCard:
     going_on: bool = False
 
     def __repr__(self) -> str:
-        return "\n".join([*lines(self.findings, in_ipython=self.in_ipython), verdict(self.findings)])
+        return "\n".join([*lines(self.findings, in_ipython=self.in_ipython), self._verdict])
+
+    @property
+    def _verdict(self) -> str:
+        return "Looking …" if self.going_on else verdict(self.findings)
 
     def _repr_html_(self) -> str:
-        said = "Looking …" if self.going_on else verdict(self.findings)
         parts = "".join(self._group(group) for group in GROUPS if any(one.group == group for one in self.findings))
         head = "".join(f"<th scope='col'>{title}</th>" for title in ("State", "What", "Found", "What mends it"))
         style = f"<style>{_STYLE.read_text(encoding='utf-8')}</style>"
         return (
-            f"<div class='kfpm'>{style}<table class='c'><caption>{escape(said)}</caption>"
+            f"<div class='kfpm'>{style}<table class='c'><caption>{escape(self._verdict)}</caption>"
             f"<thead><tr>{head}</tr></thead>{parts}</table></div>"
         )
 

@@ -104,6 +104,7 @@ def test_the_card_is_text_and_a_table_that_a_reader_can_follow() -> None:
     assert "<caption>1 of 2 need something: b &lt;b&gt;.</caption>" in page
     assert "<th scope='row'>b &lt;b&gt;</th><td>&lt;gone&gt;</td><td><code>!docker login &lt;x&gt;</code></td>" in page
     assert "Looking …" in DoctorCard([], going_on=True)._repr_html_()
+    assert repr(DoctorCard([], going_on=True)) == "Looking …"
     assert repr(DoctorCard([finding("a", ok("fine"))])).splitlines()[-1] == "Everything that is needed is there."
 
 
