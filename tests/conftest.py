@@ -36,6 +36,18 @@ def store(settings: Settings) -> Iterator[Store]:
     made.close()
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leaves out second opinions of tools that nobody has to have: ``where_present("terraform", "tofu")``."""
+    absent = [
+        item
+        for item in items
+        if (mark := item.get_closest_marker("where_present")) and not any(map(shutil.which, mark.args))
+    ]
+    if absent:
+        config.hook.pytest_deselected(items=absent)
+        items[:] = [item for item in items if item not in absent]
+
+
 def requires(program: str) -> str:
     """The path of a program; without it the test skips, or fails where CI has promised it."""
     found = shutil.which(program)

@@ -301,7 +301,7 @@ def test_buckets_that_are_named_narrow_what_is_not_told(settings, cloud) -> None
     assert cloud.members("project shop-123", "roles/storage.objectViewer") == []
 
 
-@pytest.mark.skipif(shutil.which("gcloud") is None, reason="needs the Google Cloud CLI")
+@pytest.mark.where_present("gcloud")
 def test_the_real_gcloud_takes_these_words(settings, tmp_path) -> None:
     settings.registry = "europe-west4-docker.pkg.dev/shop-123/images"
     made = commands(plan(settings, KUBEFLOW))
@@ -317,7 +317,7 @@ def test_the_real_gcloud_takes_these_words(settings, tmp_path) -> None:
     ] == []
 
 
-@pytest.mark.skipif(shutil.which("kubectl") is None, reason="needs kubectl")
+@pytest.mark.where_present("kubectl")
 def test_the_real_kubectl_takes_the_key_from_its_input(settings, tmp_path) -> None:
     text = commands(plan(settings, KUBEFLOW, parts=("steps",), secret="user-gcp-sa"))[-1].text
     put = text.splitlines()[2].partition("| ")[2]

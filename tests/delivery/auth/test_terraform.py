@@ -91,7 +91,7 @@ def test_names_that_terraform_takes() -> None:
     assert str(Block(kind="x", values={"a": Expression("b.c"), "long": True})) == "x {\n  a    = b.c\n  long = true\n}"
 
 
-@pytest.mark.skipif(not (shutil.which("terraform") or shutil.which("tofu")), reason="needs terraform or tofu")
+@pytest.mark.where_present("terraform", "tofu")
 @pytest.mark.parametrize("connection", [None, KUBEFLOW, VERTEX])
 def test_terraform_itself_finds_nothing_to_mend(settings, connection, tmp_path) -> None:
     (tmp_path / "main.tf").write_text(terraform_file(plan(settings, connection), "how"))
