@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import google.auth
-import grpc
 from google.api_core import exceptions
 from google.auth.exceptions import GoogleAuthError
 
@@ -135,6 +134,8 @@ def transport(kind: Any, endpoint: str, credentials: object, host: str = "") -> 
     """
     address = urlsplit(endpoint)
     if address.scheme == "http":
+        import grpc  # noqa: PLC0415  (who only reads from buckets need not have it)
+
         return kind(channel=grpc.insecure_channel(address.netloc))
     where = address.netloc or host
     return kind(host=where, credentials=credentials) if where else kind(credentials=credentials)

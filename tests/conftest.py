@@ -15,6 +15,7 @@ pytest_plugins = [
     "tests.images.containers",
     "tests.gateway.servers",
     "tests.delivery.served",
+    "tests.buckets",
 ]
 
 

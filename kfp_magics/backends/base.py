@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from kfp_magics.backends.connections import Checked, Connection
-    from kfp_magics.model import Json, Run, RunKind, Task
+    from kfp_magics.model import Artifact, Json, Run, RunKind, Task
 
 
 MARK = "Started by kfp-magics"
@@ -191,6 +191,47 @@ class KeepsRuns(Protocol):
 
     def recent(self, target: str = "", *, limit: int = 50, search: str = "") -> list[Run]:
         """Lists the runs of a server without their tasks, newest first, whoever started them."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Content:
+    """What an artifact holds, before it is read.
+
+    Attributes:
+        size: In bytes; None when nobody says.
+        files: Of a folder: path inside it → bytes; None when it is a file.
+    """
+
+    size: int | None = None
+    files: Mapping[str, int] | None = None
+
+
+@runtime_checkable
+class GivesContent(Protocol):
+    """A backend whose artifacts are elsewhere, and can be looked at and read piece by piece."""
+
+    def content(self, run: Run, task: Task, artifact: Artifact) -> Content:
+        """Says what an artifact of a task holds.
+
+        Raises:
+            NotFoundError: It is not there, or not where this backend may ask.
+            BackendError: This login may not read it, or nobody answers.
+        """
+
+    def open(self, run: Run, task: Task, artifact: Artifact, inside: str = "", *, start: int = 0) -> BinaryIO:
+        """Opens what an artifact holds.
+
+        Args:
+            run: The run.
+            task: A task of it.
+            artifact: An artifact of that task.
+            inside: A file inside an artifact that is a folder.
+            start: The first byte that is wanted.
+
+        Raises:
+            NotFoundError: It is not there, or not where this backend may ask.
+            BackendError: This login may not read it, or nobody answers.
+        """
 
 
 @runtime_checkable

@@ -14,6 +14,7 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 import kfp_magics
+from kfp_magics import mlmd
 from kfp_magics.backends.known import Backends
 from kfp_magics.errors import ArgumentError, KfpMagicsError
 from kfp_magics.gateway import status
@@ -22,6 +23,7 @@ from kfp_magics.gateway.content import Content
 from kfp_magics.gateway.experiments import Experiments
 from kfp_magics.gateway.jobs import Job
 from kfp_magics.gateway.lists import Asked
+from kfp_magics.gateway.metadata import Metadata
 from kfp_magics.gateway.pipelines import Naming, Pipelines
 from kfp_magics.gateway.runs import Runs
 from kfp_magics.gateway.scheduler import Scheduler
@@ -82,6 +84,7 @@ class Gateway:
         self.runs = Runs(settings, self.store, backend, self.experiments, self.pipelines)
         self.schedules = Schedules(self.store, self.experiments, self.pipelines)
         self.content = Content(self.runs, backend)
+        self.metadata = Metadata(self.store, self.runs)
         self.scheduler = Scheduler(self.schedules, self.runs, self.store, backend, settings.home_path / "serve.lock")
 
     def app(self, token: str) -> Starlette:
@@ -135,6 +138,7 @@ class Gateway:
         experiments, schedules = self.experiments, self.schedules
         experiment, recurring = "/experiments/{experiment_id}", "/recurringruns/{schedule_id}"
         return [
+            Route(mlmd.PATH + "{method}", self._metadata, methods=["POST"]),
             *(Route(f"/apis/{version}/healthz", _healthz, methods=["GET"]) for version in ("v2beta1", "v1beta1")),
             _route("GET", "/experiments", lambda call: experiments.list(call.page)),
             _route("POST", "/experiments", lambda call: experiments.create(call.body)),
@@ -180,6 +184,10 @@ class Gateway:
         pieces = await self.content.log(**request.path_params, follow=follow)
         return StreamingResponse(pieces, media_type="text/plain; charset=utf-8")
 
+    async def _metadata(self, request: Request) -> Response:
+        answer = await run_in_threadpool(self.metadata.answer, request.path_params["method"], await _data(request))
+        return Response(answer, media_type=mlmd.CONTENT_TYPE)
+
     async def _artifact(self, request: Request) -> Response:
         pieces = await run_in_threadpool(self.content.artifact, **request.path_params)
         return StreamingResponse(pieces, media_type="application/json")
@@ -194,14 +202,18 @@ def _route(method: str, path: str, answer: Callable[[Call], dict[str, Json] | No
     return Route(_ROOT + path, endpoint, methods=[method])
 
 
-async def _body(request: Request) -> dict[str, Json]:
+async def _data(request: Request) -> bytes:
     data = b""
     async for piece in request.stream():
         data += piece
         if len(data) > LARGEST:
             raise ArgumentError(f"The request is larger than {LARGEST >> 20} MB.", "Upload the pipeline instead.")
+    return data
+
+
+async def _body(request: Request) -> dict[str, Json]:
     try:
-        found = json.loads(data or b"{}")
+        found = json.loads(await _data(request) or b"{}")
     except ValueError as error:
         raise ArgumentError(f"The request is no JSON: {error}.") from error
     if not isinstance(found, dict):

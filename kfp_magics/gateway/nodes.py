@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from kfp_magics.gateway.metadata import artifact_number, execution_number
 from kfp_magics.gateway.status import of_failure
 from kfp_magics.gateway.words import STATES, given, run_id_outside, timestamp
 from kfp_magics.model import State
@@ -142,8 +143,13 @@ def find(run: Run, name: str) -> tuple[Task, int] | None:
     return None
 
 
-def task_details(run: Run) -> list[dict[str, Json]]:
-    """The nodes of a run as ``V2beta1PipelineTaskDetail``."""
+def task_details(run: Run, born: int) -> list[dict[str, Json]]:
+    """The nodes of a run as ``V2beta1PipelineTaskDetail``.
+
+    Args:
+        run: The run.
+        born: The number of its row, which numbers of ML Metadata begin with.
+    """
     found = list(nodes(run))
     children: dict[str, list[dict[str, Json]]] = {}
     for node in found:
@@ -164,10 +170,24 @@ def task_details(run: Run) -> list[dict[str, Json]]:
                 "pod_name": node.id,
                 "child_tasks": children.get(node.id, []),
                 "executor_detail": {"main_job": node.id} if node.attempt else None,
+                **(_recorded(node.task, born) if node.task is not None and not node.attempt else {}),
             }
         )
         for node in found
     ]
+
+
+def _recorded(task: Task, born: int) -> dict[str, Json]:
+    """What a task took and gave, by its numbers in ML Metadata; the API has no place for more."""
+    sides: dict[str, dict[str, dict[str, list[str]]]] = {"input": {}, "output": {}}
+    for one in task.artifacts:
+        ids = sides[one.io].setdefault(one.name, {"artifact_ids": []})["artifact_ids"]
+        ids.append(str(artifact_number(born, one)))
+    return {
+        "execution_id": str(execution_number(born, task)),
+        "inputs": sides["input"],
+        "outputs": sides["output"],
+    }
 
 
 def history(

@@ -145,6 +145,11 @@ class Runs:
             raise NotFoundError(f"There is no run {run_id!r}.", "kfp run list")
         return actions.current(self._store, self._backends, inside)
 
+    def born(self, run_id: str) -> int:
+        """The number of a run's row."""
+        with self._store.reading() as connection:
+            return int(connection.execute("SELECT born FROM runs WHERE id = ?", (run_id,)).fetchone()[0])
+
     def get(self, run_id: str) -> dict[str, Json]:
         """Reads a run with its tasks and its compiled pipeline."""
         run = self.run(run_id)
@@ -215,7 +220,7 @@ class Runs:
                 "finished_at": timestamp(run.finished) if run.finished and run.state.final else "",
                 "state": word,
                 "error": of_failure(run.error) if run.error else None,
-                "run_details": {"task_details": task_details(run)},
+                "run_details": {"task_details": task_details(run, facts["born"])},
                 "recurring_run_id": facts["schedule_id"],
                 "state_history": history(run.created, run.started, run.finished, run.state, asked),
             }
@@ -231,7 +236,7 @@ def _facts(connection: sqlite3.Connection, run_ids: list[str]) -> dict[str, dict
     empty = ("description", "pipeline_id", "version_id", "schedule_id", "service_account", "pipeline_root")
     columns = ", ".join(f"ifnull({name}, '') AS {name}" for name in empty)
     marks = ", ".join("?" * len(run_ids))
-    query = f"""SELECT id, archived, {NAMED} AS experiment, scheduled, cancel_asked, {columns}
+    query = f"""SELECT id, runs.born AS born, archived, {NAMED} AS experiment, scheduled, cancel_asked, {columns}
         FROM {_TABLE} WHERE id IN ({marks})"""  # noqa: S608  (only our own words)
     return {row["id"]: row for row in select(connection, query, run_ids)}
 

@@ -67,7 +67,10 @@ def test_a_run_looks_the_same_through_the_door(backend, store, shared_gateway, t
     run = replace(run, tasks=tuple(task for task in run.tasks if ours.task(task.id)))
     assert {task.id for task in run.tasks if task.cached} == {task.id for task in ours.tasks if task.cached}
     assert [task.attempt for task in run.tasks if task.name == "unsteady"] == [2] * (pipeline is looping)
+    assert run.outputs == ours.outputs
     for task in run.tasks:
+        same = ours.task(task.id)
+        assert (task.inputs, task.outputs, task.artifacts) == (same.inputs, same.outputs, same.artifacts), task.id
         assert bool(task.error) == bool(ours.task(task.id).error)
         if task.has_log and not task.cached:
             with Engine(Settings(home=str(shared_gateway.home))) as engine:

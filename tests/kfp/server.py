@@ -19,6 +19,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import yaml
 
+from kfp_magics import mlmd
+from kfp_magics.model import Task
+from tests.kfp import metadata
 from tests.kfp.workflow import EPOCH, Plan, Workflow, stamp
 
 DEX_PAGE = b"""<html><form method="post" action="/dex/auth/local/login?back=&amp;state=abc">
@@ -91,7 +94,9 @@ class KfpServer:
         words: States that it says in place of others.
         requests: What came, ``METHOD /path?query``.
         logs: Pod → what it printed.
-        artifacts: Artifact → its content.
+        artifacts: Artifact → its content, as the API's ``:read`` gives it.
+        results: Pipeline → what its tasks took and gave, as ML Metadata tells it when a run is over.
+        files: ``source/bucket/key`` → content, as the pages' file route gives it.
     """
 
     def __init__(self, certificate: str = "") -> None:
@@ -121,6 +126,8 @@ class KfpServer:
         self.requests: list[str] = []
         self.logs: dict[str, str] = {}
         self.artifacts: dict[str, bytes] = {}
+        self.results: dict[str, list[Task]] = {}
+        self.files: dict[str, bytes] = {}
         self.guard = threading.RLock()
         server = self
 
@@ -289,6 +296,8 @@ class KfpServer:
             ("POST", f"{v2}/runs/([^/:]+):(\\w+)", self.act),
             ("GET", "/apis/v1alpha1/runs/([^/]+)/nodes/([^/]+)/log", self.log),
             ("GET", f"{v2}/runs/([^/]+)/nodes/([^/]+)/artifacts/([^/]+):read", self.artifact),
+            ("POST", f"{mlmd.PATH}(\\w+)", self.metadata),
+            ("GET", "/artifacts/(\\w+)/([^/]+)/(.+)", self.file),
             ("GET", f"{v2}/pipelines", self.list_pipelines),
             ("POST", f"{v2}/pipelines/upload", self.upload),
             ("POST", f"{v2}/pipelines/upload_version", self.upload_version),
@@ -429,6 +438,24 @@ class KfpServer:
         if name not in self.artifacts:
             return self.error(404, 5, "artifact not found")
         return {"data": base64.b64encode(self.artifacts[name]).decode()}
+
+    def metadata(self, method, body, **_):
+        """ML Metadata behind the same address."""
+        if "metadata" in self.without:
+            return 404, b"<html>not found</html>", "text/html", {}
+        over = [run_id for run_id in self.runs if self.shown(run_id).get("state") == "SUCCEEDED"]
+        told = {run_id: self.results.get(self.pipeline_of(run_id), []) for run_id in over}
+        return 200, metadata.answer(method, body, told), mlmd.CONTENT_TYPE, {}
+
+    def pipeline_of(self, run_id):
+        spec = self.runs[run_id].body.get("pipeline_spec") or {}
+        return spec.get("pipeline_spec", spec).get("pipelineInfo", {}).get("name", "")
+
+    def file(self, source, bucket, key, **_):
+        name = f"{source}/{bucket}/{key}"
+        if name not in self.files:
+            return 500, f"Failed to get object in bucket {bucket} at path {key}: NoSuchKey".encode(), "text/plain", {}
+        return 200, self.files[name], "application/octet-stream", {}
 
     # Pipelines and recurring runs
 

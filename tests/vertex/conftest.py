@@ -4,9 +4,6 @@ import time
 from collections.abc import Callable, Iterator
 
 import pytest
-from gcp_storage_emulator.server import create_server
-from google.auth.credentials import AnonymousCredentials
-from google.cloud import storage
 
 from kfp_magics.backends.connections import Connections, parse
 from kfp_magics.backends.vertex import VertexBackend
@@ -15,18 +12,6 @@ from kfp_magics.model import Run
 from kfp_magics.runs.store import Store
 from kfp_magics.settings import Settings
 from tests.vertex.server import VertexServer
-
-
-@pytest.fixture
-def google_storage(monkeypatch: pytest.MonkeyPatch) -> Iterator[storage.Client]:
-    server = create_server("localhost", 0, in_memory=True)
-    server.start()
-    host, port = server._api._httpd.server_address[:2]
-    monkeypatch.setenv("STORAGE_EMULATOR_HOST", f"http://{host}:{port}")
-    client = storage.Client(project="shop", credentials=AnonymousCredentials())
-    client.create_bucket("wares")
-    yield client
-    server.stop()
 
 
 @pytest.fixture

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import io
 import threading
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -14,7 +13,9 @@ from kfp_magics.backends.base import trigger_of
 from kfp_magics.backends.connections import Checked, Connection, Connections
 from kfp_magics.backends.kfp import resumed, schedules, submission
 from kfp_magics.backends.kfp import runs as forms
+from kfp_magics.backends.kfp.files import Files
 from kfp_magics.backends.kfp.looks import Look, Looks
+from kfp_magics.backends.kfp.records import Records, with_records
 from kfp_magics.backends.kfp.secrets import with_key
 from kfp_magics.backends.kfp.service import Service
 from kfp_magics.backends.local import request as requests
@@ -25,9 +26,9 @@ from kfp_magics.model import Failure, Run, State, Task
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from kfp_magics.backends.base import Schedule, SubmitOptions
+    from kfp_magics.backends.base import Content, Schedule, SubmitOptions
     from kfp_magics.ir import IR
-    from kfp_magics.model import Json
+    from kfp_magics.model import Artifact, Json
     from kfp_magics.runs.store import Store
     from kfp_magics.settings import Settings
 
@@ -35,6 +36,16 @@ _STALE_AFTER = 1 / 3  # of the time that an answer may take: without one for so 
 _FOLLOW = 2.0  # seconds between two looks at a log
 _SETTLING = 60.0  # seconds for which a server may still show how the attempt before a retry ended
 _KEPT = 500  # compiled pipelines of runs that are kept in memory
+
+
+@dataclass(frozen=True, slots=True)
+class _Server:
+    """One server: its API, what it last said of runs, what it keeps of their steps, and what they wrote."""
+
+    service: Service
+    looks: Looks
+    records: Records
+    files: Files
 
 
 class KfpBackend:
@@ -51,7 +62,7 @@ class KfpBackend:
         self._settings = settings
         self._store = store
         self.connections = Connections(settings.home_path)
-        self._services: dict[str, tuple[Service, Looks]] = {}
+        self._services: dict[str, _Server] = {}
         self._pipelines: dict[str, IR | None] = {}
         self._cells: dict[str, Mapping[str, str]] = {}
         self._seen: dict[str, tuple[object, forms.Seen]] = {}
@@ -67,16 +78,20 @@ class KfpBackend:
         Raises:
             NotFoundError: No such connection is known.
         """
-        return self._server(target)[0]
+        return self._server(target).service
 
-    def _server(self, target: str) -> tuple[Service, Looks]:
+    def _server(self, target: str) -> _Server:
         connection = self.connections.get(self.name, target or self._settings.connection)
         with self._guard:
             made = self._services.get(connection.name)
-            if made is None or made[0].connection != connection:
+            if made is None or made.service.connection != connection:
                 service = self.service_of(connection)
-                made = service, Looks(service, partial(self._going_on, connection.name))
-                self._services[connection.name] = made
+                made = self._services[connection.name] = _Server(
+                    service,
+                    Looks(service, partial(self._going_on, connection.name)),
+                    Records(service.metadata),
+                    Files(service, self._settings.server_timeout),
+                )
             return made
 
     def service_of(self, connection: Connection) -> Service:
@@ -185,28 +200,34 @@ class KfpBackend:
         return self._look(run)
 
     def _look(self, run: Run, *, now: bool = False) -> Run:
-        service, looks = self._server(run.target)
+        server = self._server(run.target)
         try:
-            look = looks.at(run.id, now=now)
+            look = server.looks.at(run.id, now=now)
         except NotFoundError:
-            error = Failure(message=f"{service.host} has no such run any more: somebody deleted it.")
+            error = Failure(message=f"{server.service.host} has no such run any more: somebody deleted it.")
             return replace(run, state=State.CANCELLED, finished=time.time(), error=error, stale=None, stale_reason="")
         if look.trouble and time.time() - look.good > _STALE_AFTER * self._settings.server_timeout:
             return replace(run, stale=run.stale or look.good, stale_reason=look.trouble)
         if look.raw is None:
             return run
-        return self._read(service, look, run).run
+        return self._read(server, look, run).run
 
-    def _read(self, service: Service, look: Look, run: Run) -> forms.Seen:
+    def _read(self, server: _Server, look: Look, run: Run) -> forms.Seen:
         assert look.raw is not None
         with self._guard:
             raw, before = self._seen.get(run.id, (None, None))
         if before is not None and raw is look.raw and before.run.attempt == run.attempt:
             return before
-        found = forms.seen(look.raw, self._pipeline(service, look.raw, run), run)
+        ir = self._pipeline(server.service, look.raw, run)
+        found = forms.seen(look.raw, ir, run)
         found = replace(found, run=replace(found.run, tasks=self._with_cells(run, found.run.tasks)))
         if found.run.state.final and self._is_of_the_attempt_before(run, look.raw):
             found = replace(found, run=run)
+        elif ir is not None:
+            records = server.records.of(found.run)
+            if records is None and not run.state.final:  # it has ended, and what its steps gave is still to come
+                return replace(found, run=run)
+            found = replace(found, run=with_records(found.run, ir, records or {}, run))
         with self._guard:
             self._seen[run.id] = look.raw, found
             _shorten(self._seen)
@@ -247,10 +268,10 @@ class KfpBackend:
         for target in {run.target for run in runs if run.target in self.connections.all()}:
             if time.monotonic() >= self._resumed_due.get(target, 0.0):
                 self._resumed_due[target] = time.monotonic() + resumed.EVERY
-                service = self.service(target)
-                for run, raw in resumed.resumed(service, [run for run in runs if run.target == target]):
+                server = self._server(target)
+                for run, raw in resumed.resumed(server.service, [run for run in runs if run.target == target]):
                     again = replace(run, attempt=run.attempt + 1, finished=None, error=None)
-                    found.append(self._read(service, Look(raw=raw, good=time.time()), again).run)
+                    found.append(self._read(server, Look(raw=raw, good=time.time()), again).run)
         return found
 
     def recent(self, target: str = "", *, limit: int = 50, search: str = "") -> list[Run]:
@@ -285,14 +306,15 @@ class KfpBackend:
         for connection in reversed(self.connections.all().values()):
             if connection.kind != self.name:
                 continue
-            service = self._server(connection.name)[0]
+            server = self._server(connection.name)
+            service = server.service
             try:
                 raw = service.run(run_id)
                 experiment = service.experiment_name(str(raw.get("experiment_id", "")))
             except (NotFoundError, BackendError):  # not there, or that server does not answer
                 continue
             run = replace(self._foreign(service, raw), experiment=experiment)
-            return self._read(service, Look(raw=raw, good=time.time()), run).run
+            return self._read(server, Look(raw=raw, good=time.time()), run).run
         return None
 
     def logs(self, run: Run, task: Task, *, follow: bool = False) -> Iterator[str]:
@@ -324,26 +346,28 @@ class KfpBackend:
         return ""
 
     def _pods(self, run: Run, task: Task) -> list[str]:
-        service, looks = self._server(run.target)
-        look = looks.at(run.id)
+        server = self._server(run.target)
+        look = server.looks.at(run.id)
         if look.raw is None:
-            raise UnavailableError(look.trouble or f"{service.host} has not answered yet.")
-        return list(self._read(service, look, run).pods.get(task.id, ()))
+            raise UnavailableError(look.trouble or f"{server.service.host} has not answered yet.")
+        return list(self._read(server, look, run).pods.get(task.id, ()))
 
     def artifact(self, run: Run, task: Task, name: str) -> BinaryIO:
         """Opens what an artifact holds, where the server gives it away; see `Backend.artifact`."""
-        service = self.service(run.target)
-        if name not in {one.name for one in task.artifacts}:
+        found = next((one for one in task.artifacts if one.name == name), None)
+        if found is None:
             raise NotFoundError(f"The step {task.name!r} has no artifact {name!r}.", f"{run.url} shows what it has.")
-        for pod in self._pods(run, task):
-            try:
-                return io.BytesIO(service.artifact(run.id, pod, name))
-            except NotFoundError:
-                continue
-        raise NotFoundError(
-            f"{service.host} does not give the content of {name!r} of step {task.name!r} away.",
-            f"Its page has it: {run.url}",
-        )
+        return self.open(run, task, found)
+
+    def content(self, run: Run, task: Task, artifact: Artifact) -> Content:
+        """Says what an artifact holds, as far as the server does; see `GivesContent.content`."""
+        maker, made = _maker(run, task, artifact)
+        return self._server(run.target).files.content(run.id, partial(self._pods, run, maker), made)
+
+    def open(self, run: Run, task: Task, artifact: Artifact, inside: str = "", *, start: int = 0) -> BinaryIO:
+        """Opens what an artifact holds, through the server; see `GivesContent.open`."""
+        maker, made = _maker(run, task, artifact)
+        return self._server(run.target).files.open(run.id, partial(self._pods, run, maker), made, inside, start=start)
 
     # Act
 
@@ -359,8 +383,8 @@ class KfpBackend:
                 f"The run {current.name!r} is {current.state}; only failed and cancelled runs resume.",
                 f"%kfp_clone {current.id} starts it anew.",
             )
-        service, looks = self._server(run.target)
-        before = looks.at(run.id).raw or {}
+        server = self._server(run.target)
+        service, before = server.service, server.looks.at(run.id).raw or {}
         self._remember_end(run, str(before.get("finished_at", "")))
         try:
             service.act("retry", run.id)
@@ -395,6 +419,14 @@ class KfpBackend:
             self.service(run.target).act("delete", run.id)
         except NotFoundError:  # it, or the connection to it, is gone
             return
+
+
+def _maker(run: Run, task: Task, artifact: Artifact) -> tuple[Task, Artifact]:
+    """The task that wrote what another one reads, and what it calls it; the task itself when nobody else did."""
+    if artifact.io == "output" or not artifact.uri:
+        return task, artifact
+    made = ((one, output) for one in run.tasks for output in one.artifacts if output.io == "output")
+    return next(((one, output) for one, output in made if output.uri == artifact.uri), (task, artifact))
 
 
 def _again(task: Task) -> Task:

@@ -43,6 +43,8 @@ def check(connection: Connection, service_of: Callable[[Connection], Service]) -
     if connection.namespace and not many_users:
         remarks.append("the server is for a single user and does not look at the namespace")
     service.may_list_runs()
+    if trouble := service.metadata.trouble():
+        remarks.append(f"{trouble} Values, metrics and artifacts are not shown then: connect to ml-pipeline-ui.")
     if not connection.host.startswith("https://") and connection.login != "no login" and not _is_here(connection.host):
         remarks.append("the login goes over the network without encryption: use https")
     version = health.get("tag_name") or ""

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import json
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 
 import kfp_server_api as api
 
 from kfp_magics.backends.kfp.logins import login_for
+from kfp_magics.backends.kfp.records import Metadata
 from kfp_magics.backends.kfp.wire import Client, read
 from kfp_magics.errors import BackendError, NotFoundError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    import urllib3
 
     from kfp_magics.backends.connections import Connection
     from kfp_magics.model import Json
@@ -35,6 +36,9 @@ class Service:
         connection: How it is reached.
         timeout: Seconds that one answer may take.
         patience: Seconds for which what failed is tried again.
+
+    Attributes:
+        metadata: What it keeps of what steps took and gave.
     """
 
     def __init__(self, connection: Connection, *, timeout: float, patience: float) -> None:
@@ -42,6 +46,7 @@ class Service:
         self._login = login = login_for(connection, timeout)
         self._acting = Client(connection, login, timeout=timeout, patience=patience)
         self._looking = Client(connection, login, timeout=timeout, patience=min(_LOOK_PATIENCE, patience))
+        self.metadata = Metadata(connection.host, self._looking.post)
         self._experiments: dict[str, str] = {}
         self._names: dict[str, str] = {}
 
@@ -186,14 +191,24 @@ class Service:
         # What the server finds wrong after it began to answer stands where the log would.
         return None if _is_error_of_a_log(text) else text
 
-    def artifact(self, run_id: str, node: str, name: str) -> bytes:
-        """Reads the content of an artifact."""
-        path = "/apis/v2beta1/runs/{run_id}/nodes/{node_id}/artifacts/{name}:read"
-        found = read(self._raw(path, {"run_id": run_id, "node_id": node, "name": name}))
-        try:
-            return base64.b64decode(found.get("data", ""), validate=True)
-        except (binascii.Error, TypeError, ValueError) as error:
-            raise BackendError(f"The server's answer about the artifact {name!r} does not read.") from error
+    def open_artifact(self, run_id: str, node: str, name: str) -> urllib3.BaseHTTPResponse:
+        """Opens the API's answer that holds the content of an artifact."""
+        parts = (quote(one, safe="") for one in (run_id, node, name))
+        path = "/apis/v2beta1/runs/{}/nodes/{}/artifacts/{}:read".format(*parts)
+        return self._looking.open(self.host + path, may_be_a_page=False)
+
+    def open_file(self, source: str, bucket: str, key: str, *, may_be_a_page: bool) -> urllib3.BaseHTTPResponse:
+        """Opens a file of the server's own storage, as its pages do.
+
+        Args:
+            source: Kind of storage, as the pages call it.
+            bucket: The bucket.
+            key: The file in it.
+            may_be_a_page: Whether the file may be HTML.
+        """
+        path = f"/artifacts/{quote(source, safe='')}/{quote(bucket, safe='')}/{quote(key)}"
+        query = f"?{urlencode(self._namespace)}" if self._namespace else ""
+        return self._looking.open(self.host + path + query, may_be_a_page=may_be_a_page)
 
     def _raw(self, path: str, values: dict[str, str]) -> Any:  # noqa: ANN401  (urllib3's response)
         return self._looking.call_api(path, "GET", values, header_params={"Accept": "*/*"}, _preload_content=False)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from kfp_magics import ir as irs
 from kfp_magics.backends.kfp.nodes import DRIVER, EXECUTOR, Node, Nodes
 from kfp_magics.backends.kfp.states import state
+from kfp_magics.backends.shown import group_inputs, item_of
 from kfp_magics.model import Artifact, Failure, State, Task
 
 if TYPE_CHECKING:
@@ -123,7 +124,9 @@ class Reader:
             driver = self._nodes.find(
                 f"{key}{DRIVER}", f"{path}{DRIVER}", place.parent, [path], alone=self._often[key] == 1
             )
-            task = self._told(replace(task, inputs=inputs), node, driver, place.over)
+            task = self._told(task, node, driver, place.over)
+            if task.state is not State.SKIPPED:
+                task = replace(task, inputs=group_inputs(inputs) if "dag" in inner else inputs)
             if "dag" in inner:
                 yield task
                 below = replace(
@@ -179,7 +182,7 @@ class Reader:
         return task if over is None else replace(task, state=_leftover(over), reason="it never started")
 
     def _step(self, task: Task, component: Mapping[str, Json], node: Node | None, path: str) -> Task:
-        artifacts = tuple(_artifacts(component, node))
+        artifacts = tuple(_artifacts(component, node)) if task.state is State.SUCCEEDED else ()
         executors = self._nodes.executors(node, path) if node is not None else []
         cached = (
             task.state is State.SUCCEEDED
@@ -200,7 +203,7 @@ class Reader:
         path, key = place.path, task.name
         driver_path = f"{path}.iteration{DRIVER}"
         node = self._nodes.find(key, path, place.parent, [driver_path], alone=self._often[key] == 1)
-        task = self._told(replace(task, inputs=place.values), node, None, place.over)
+        task = self._told(replace(task, inputs=group_inputs(place.values)), node, None, place.over)
         yield task
         over = _over(task, place)
         for number in self._numbers(spec, path, place.values):
@@ -211,7 +214,7 @@ class Reader:
             found = self._nodes.find(_ITEM, item_path, outer, self._after(inner, item_path), alone=False)
             one = Task(id=f"{task.id}/{number}", name=str(number), kind="iteration", parent=task.id)
             values = dict(place.values) | _item(spec, place.values, number)
-            one = self._told(replace(one, inputs=_item(spec, place.values, number)), outer or found, None, over)
+            one = self._told(replace(one, inputs=item_of(spec, values)), outer or found, None, over)
             yield one
             below = replace(
                 place, prefix=f"{one.id}/", path=item_path, parent=found, values=values, over=_over(one, place)

@@ -13,6 +13,7 @@ import kfp_server_api
 import urllib3
 from kfp_server_api.exceptions import ApiException
 
+from kfp_magics import mlmd
 from kfp_magics.errors import BackendError, LoginError, NotFoundError, UnavailableError, UncertainError
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ class Client(kfp_server_api.ApiClient):  # type: ignore[misc]  # generated witho
         Raises:
             UncertainError: It changes something, and the answer got lost.
         """
-        harmless = method in {"GET", "DELETE"} or url.endswith(_REPEATABLE)
+        harmless = method in {"GET", "DELETE"} or url.endswith(_REPEATABLE) or mlmd.PATH in url
         end = time.monotonic() + self.patience
         pause, renewed = _FIRST_PAUSE, False
         while True:
@@ -82,12 +83,34 @@ class Client(kfp_server_api.ApiClient):  # type: ignore[misc]  # generated witho
             time.sleep(pause * random.uniform(0.7, 1.3))  # noqa: S311  (many clients must not come at once)
             pause = min(2 * pause, _LONGEST_PAUSE)
 
-    def _attempt(self, method: str, url: str, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401  (as above)
+    def post(self, url: str, headers: dict[str, str], body: bytes) -> bytes:
+        """Sends a message that only asks something, and gives the answer."""
+        answer = self.request("POST", url, headers={"User-Agent": self.user_agent, **headers}, body=body)
+        data: bytes = answer.data
+        return data
+
+    def open(self, url: str, *, may_be_a_page: bool) -> urllib3.BaseHTTPResponse:
+        """Asks for a file that is read piece by piece.
+
+        Args:
+            url: Where it is, at this server.
+            may_be_a_page: Whether it may be HTML; elsewise that is a login page.
+        """
+        answer = self.request("GET", url, headers={"User-Agent": self.user_agent}, whole=False)
+        if not may_be_a_page and "text/html" in answer.headers.get("Content-Type", ""):
+            answer.close()
+            raise self._login_page()
+        found: urllib3.BaseHTTPResponse = answer
+        return found
+
+    def _attempt(self, method: str, url: str, *args: Any, whole: bool = True, **kwargs: Any) -> Any:  # noqa: ANN401  (as above)
         kwargs["headers"] = {**kwargs.get("headers", {}), **self._login.headers()}
         kwargs["_request_timeout"] = self._timeout
         host = self.connection.host
         try:
             answer = super().request(method, url, *args, **(kwargs | {"_preload_content": False}))
+            if not whole:
+                return answer
             _ = answer.data  # read here, so that an answer that is cut counts as none
         except ApiException as error:
             if isinstance(error.__context__, urllib3.exceptions.SSLError):

@@ -110,14 +110,15 @@ def with_defaults(given: Values, definitions: Mapping[str, Json]) -> Values:
     parameters |= given.parameters
     return Values(
         parameters={
-            name: _as_near(value, declared.get(name, {}).get("parameterType", ""), name)
+            name: as_near(value, declared.get(name, {}).get("parameterType", ""), name)
             for name, value in parameters.items()
         },
         artifacts=dict(given.artifacts),
     )
 
 
-def _as_near(value: Json, declared: str, name: str) -> Json:
+def as_near(value: Json, declared: str, name: str) -> Json:
+    """Gives a value its declared type where it can have it, and as it is where it cannot; see `typed`."""
     try:
         return typed(value, declared, name)
     except ArgumentError:

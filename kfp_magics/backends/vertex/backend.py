@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
     from google.cloud import aiplatform_v1 as vertex
 
-    from kfp_magics.backends.base import Schedule, SubmitOptions
+    from kfp_magics.backends.base import Content, Schedule, SubmitOptions
     from kfp_magics.ir import IR
-    from kfp_magics.model import Json
+    from kfp_magics.model import Artifact, Json
     from kfp_magics.runs.store import Store
     from kfp_magics.settings import Settings
 
@@ -259,11 +259,18 @@ class VertexBackend:
 
     def artifact(self, run: Run, task: Task, name: str) -> BinaryIO:
         """Opens what an artifact holds; see `Backend.artifact`."""
-        service, _ = self._server(run.target)
         found = next((one for one in task.artifacts if one.name == name), None)
         if found is None:
             raise NotFoundError(f"The step {task.name!r} has no artifact {name!r}.", f"{run.url} shows what it has.")
-        return files.open_uri(service, found.uri)
+        return self.open(run, task, found)
+
+    def content(self, run: Run, task: Task, artifact: Artifact) -> Content:  # noqa: ARG002  (the protocol's)
+        """Says what an artifact in a bucket holds; see `GivesContent.content`."""
+        return self._server(run.target)[0].buckets.content(artifact.uri)
+
+    def open(self, run: Run, task: Task, artifact: Artifact, inside: str = "", *, start: int = 0) -> BinaryIO:  # noqa: ARG002  (as above)
+        """Opens what an artifact in a bucket holds; see `GivesContent.open`."""
+        return self._server(run.target)[0].buckets.open(artifact.uri, inside, start=start)
 
     # Act
 

@@ -19,6 +19,7 @@ from google.cloud import aiplatform_v1 as vertex
 from google.cloud.aiplatform_v1.services.pipeline_service.transports import PipelineServiceGrpcTransport
 from google.cloud.aiplatform_v1.services.schedule_service.transports import ScheduleServiceGrpcTransport
 
+from kfp_magics.backends.buckets import Buckets
 from kfp_magics.errors import BackendError, LoginError, NotFoundError, UnavailableError
 from kfp_magics.google import TRANSIENT, Words, is_loopback, transport
 
@@ -124,6 +125,11 @@ class Service:
         on_emulator = "STORAGE_EMULATOR_HOST" in os.environ
         credentials = AnonymousCredentials() if on_emulator else self.credentials
         return storage.Client(project=self.connection.project, credentials=credentials)
+
+    @property
+    def buckets(self) -> Buckets:
+        """What runs write."""
+        return Buckets(client=self.storage, words=FILE_WORDS, timeout=self.timeout)
 
     # Runs
 
