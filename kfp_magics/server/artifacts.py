@@ -10,18 +10,20 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from kfp_magics.backends.base import KeepsFiles
+from kfp_magics.backends.base import GivesContent, KeepsFiles
 from kfp_magics.errors import NotFoundError, did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from kfp_magics.backends.base import Backend
-    from kfp_magics.model import Artifact, Json, Task
+    from kfp_magics.model import Artifact, Json, Run, Task
     from kfp_magics.settings import Settings
 
 _FILES_SHOWN = 1000
-_LOOKED_AT = 4096  # bytes from which the type of a file without an ending is told
+LOOKED_AT = 4096
+"""Bytes from which the type of a file without an ending is told."""
+_BEGINNING = 65_536  # bytes of a file elsewhere that are read to tell what it is, and how large a small one
 _UNKNOWN = "application/octet-stream"
 _BY_SCHEMA = {"system.HTML": "text/html", "system.Markdown": "text/markdown"}
 _BY_START = {
@@ -109,7 +111,7 @@ def media_type(path: Path, schema: str = "") -> str:
     if by_name:
         return by_name
     with suppress(NotFoundError), open_file(path) as file:
-        return _by_content(file.read(_LOOKED_AT))
+        return _by_content(file.read(LOOKED_AT))
     return _UNKNOWN
 
 
@@ -128,20 +130,22 @@ def _by_content(start: bytes) -> str:
     if text.lstrip()[:1] in {"{", "["}:
         return "application/json"
     lines = text.splitlines()[:5]
-    commas = {line.count(",") for line in (lines[:-1] if len(start) == _LOOKED_AT else lines)}
+    commas = {line.count(",") for line in (lines[:-1] if len(start) == LOOKED_AT else lines)}
     return "text/csv" if len(lines) > 1 and len(commas) == 1 and commas != {0} else "text/plain"
 
 
-def describe(settings: Settings, backend: Backend, artifact: Artifact) -> dict[str, Json]:
+def describe(settings: Settings, backend: Backend, run: Run, task: Task, artifact: Artifact) -> dict[str, Json]:
     """Says how large an artifact is and how it may be shown."""
     found: dict[str, Json] = {
         **{name: getattr(artifact, name) for name in ("name", "io", "type", "uri")},
         "metadata": dict(artifact.metadata),
         "kind": "remote",
-        "media_type": _BY_SCHEMA.get(artifact.type, mimetypes.guess_type(artifact.uri)[0] or _UNKNOWN),
+        "media_type": remote_type(artifact),
         "size": None,
         "files": [],
     }
+    if isinstance(backend, GivesContent):
+        return found | _elsewhere(backend, run, task, artifact)
     if not isinstance(backend, KeepsFiles):
         return found
     try:
@@ -152,6 +156,55 @@ def describe(settings: Settings, backend: Backend, artifact: Artifact) -> dict[s
         files = list(_files(path))
         return found | {"kind": "folder", "media_type": "application/x-tar", "files": files}
     return found | {"kind": "file", "media_type": media_type(path, artifact.type), "size": path.stat().st_size}
+
+
+def remote_type(artifact: Artifact, inside: str = "", start: bytes | None = None) -> str:
+    """Tells what a file elsewhere is; see `media_type`."""
+    name = inside or artifact.uri
+    if not inside and artifact.type in _BY_SCHEMA:
+        return _BY_SCHEMA[artifact.type]
+    by_name = _MORE_TYPES.get(Path(name).suffix.lower()) or mimetypes.guess_type(name)[0]
+    return by_name or (_UNKNOWN if start is None else _by_content(start[:LOOKED_AT]))
+
+
+def _elsewhere(backend: GivesContent, run: Run, task: Task, artifact: Artifact) -> dict[str, Json]:
+    try:
+        content = backend.content(run, task, artifact)
+    except NotFoundError:
+        if artifact.type.endswith("Metrics"):  # their values stand in the metadata, and steps write no file
+            return {"kind": "none"}
+        raise
+    if content.files is not None:
+        files = [
+            {"path": path, "size": size, "media_type": remote_type(artifact, path)}
+            for path, size in content.files.items()
+        ]
+        return {"kind": "folder", "media_type": "application/x-tar", "files": files}
+    with backend.open(run, task, artifact) as file:
+        start = read_whole(file, _BEGINNING)
+    size = len(start) if content.size is None and len(start) < _BEGINNING else content.size
+    kind = {"kind": "file"} if size is not None else {}
+    return {**kind, "size": size, "media_type": remote_type(artifact, "", start)}
+
+
+def read_whole(file: BinaryIO, count: int) -> bytes:
+    """Reads so many bytes, in as many pieces as it takes; fewer only at the end."""
+    found = b""
+    while len(found) < count and (piece := file.read(count - len(found))):
+        found += piece
+    return found
+
+
+def write_remote_tar(backend: GivesContent, run: Run, task: Task, artifact: Artifact, target: int) -> None:
+    """Writes the files of a folder elsewhere as a tar archive to an open pipe, and closes it; see `write_tar`."""
+    files = backend.content(run, task, artifact).files or {}
+    folder = Path(artifact.uri).name or artifact.name
+    with suppress(BrokenPipeError), os.fdopen(target, "wb") as pipe, tarfile.open(fileobj=pipe, mode="w|") as archive:
+        for path, size in files.items():
+            member = tarfile.TarInfo(f"{folder}/{path}")
+            member.size = size
+            with backend.open(run, task, artifact, path) as file:
+                archive.addfile(member, file)
 
 
 def _files(folder: Path) -> Iterator[dict[str, Json]]:

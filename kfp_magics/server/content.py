@@ -5,15 +5,18 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kfp_magics.backends.base import KeepsFiles
+from kfp_magics.backends.base import GivesContent
 from kfp_magics.server import artifacts, logs
 from kfp_magics.server.base import Handler, operation
-from kfp_magics.server.streaming import head, send_file, send_stream
+from kfp_magics.server.streaming import head, send_file, send_remote, send_stream, wanted_range
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from kfp_magics.model import Artifact, Json, Run, Task
 
 _LOOK = 0.2  # seconds between two looks at a log that is followed
@@ -85,8 +88,9 @@ class ArtifactHandler(Handler):
         """Sends a file, a folder as a tar archive, or what a backend gives."""
         run, task = await self.service.call(self.service.store.run_of_task, run_id, asked["task"])
         artifact = artifacts.choose(task, asked["name"], asked["io"], asked["index"])
-        if not isinstance(self.service.backends[run.backend], KeepsFiles):
-            await self._send_remote(run, task, artifact, asked)
+        backend = self.service.backends[run.backend]
+        if isinstance(backend, GivesContent):
+            await self._send_remote(backend, run, task, artifact, asked)
             return
         path = await self.service.call(artifacts.place, self.service.settings, artifact, asked["path"])
         if path.is_dir():
@@ -100,21 +104,35 @@ class ArtifactHandler(Handler):
             await send_file(self, file)
 
     async def _send_folder(self, folder: Path, asked: dict[str, Json]) -> None:
+        await self._send_tar(folder.name, asked, partial(artifacts.write_tar, folder))
+
+    async def _send_tar(self, name: str, asked: dict[str, Json], write: Callable[[int], None]) -> None:
         source, target = os.pipe()
-        writing = asyncio.ensure_future(asyncio.to_thread(artifacts.write_tar, folder, target))
-        head(self, f"{folder.name}.tar", "application/x-tar", download=asked["download"])
+        writing = asyncio.ensure_future(asyncio.to_thread(write, target))
+        head(self, f"{name}.tar", "application/x-tar", download=asked["download"])
         with os.fdopen(source, "rb") as pipe:
             await send_stream(self, pipe)
         await writing
 
-    async def _send_remote(self, run: Run, task: Task, artifact: Artifact, asked: dict[str, Json]) -> None:
-        backend = self.service.backends[run.backend]
-        kind = artifacts.describe(self.service.settings, backend, artifact)["media_type"]
-        content = await self.service.call(backend.artifact, run, task, artifact.name)
-        name = Path(artifact.uri).name or artifact.name
-        head(self, name, kind, download=asked["download"], scripts=asked["scripts"])
-        with content:
-            await send_stream(self, content)
+    async def _send_remote(
+        self, backend: GivesContent, run: Run, task: Task, artifact: Artifact, asked: dict[str, Json]
+    ) -> None:
+        """Sends what lies elsewhere: only that of the artifact which the run names, and only through its backend."""
+        inside = asked["path"]
+        content = await self.service.call(backend.content, run, task, artifact)
+        if content.files is not None and not inside:
+            write = partial(artifacts.write_remote_tar, backend, run, task, artifact)
+            await self._send_tar(Path(artifact.uri).name or artifact.name, asked, write)
+            return
+        size = content.size if content.files is None else content.files.get(inside)
+        wanted = wanted_range(self, size)
+        file = await self.service.call(backend.open, run, task, artifact, inside, start=wanted.start if wanted else 0)
+        with file:
+            start = await self.service.call(artifacts.read_whole, file, artifacts.LOOKED_AT)
+            kind = artifacts.remote_type(artifact, inside, b"" if wanted and wanted.start else start)
+            name = Path(inside or artifact.uri).name or artifact.name
+            head(self, name, kind, download=asked["download"], scripts=asked["scripts"])
+            await send_remote(self, start, file, wanted, size)
 
 
 class ArtifactInfoHandler(Handler):
@@ -126,4 +144,5 @@ class ArtifactInfoHandler(Handler):
         run, task = await self.service.call(self.service.store.run_of_task, run_id, asked["task"])
         artifact = artifacts.choose(task, asked["name"], asked["io"], asked["index"])
         backend = self.service.backends[run.backend]
-        self.answer(await self.service.call(artifacts.describe, self.service.settings, backend, artifact))
+        found = await self.service.call(artifacts.describe, self.service.settings, backend, run, task, artifact)
+        self.answer(found)

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from kfp_magics.server.base import Handler
 
 _PIECE = 1 << 18  # bytes that are read and sent at once
+_LARGEST_PART = 32 << 20  # bytes of a file of unknown size that are held at once
 _RANGE = re.compile(r"bytes=(\d*)-(\d*)")
 _SANDBOX = (
     "default-src 'none'; img-src data: blob:; media-src data: blob:; font-src data:; style-src 'unsafe-inline' data:; "
@@ -64,8 +65,7 @@ async def send_file(handler: Handler, file: BinaryIO) -> None:
         await handler.finish()
         return
     if (start, end) != (0, status.st_size):
-        handler.set_status(206)
-        handler.set_header("Content-Range", f"bytes {start}-{end - 1}/{status.st_size}")
+        _say_part(handler, start, end, str(status.st_size))
     handler.set_header("Content-Length", str(end - start))
     file.seek(start)
     await send_stream(handler, file, end - start)
@@ -80,6 +80,64 @@ def _range(asked: str, size: int) -> tuple[int, int]:
         return max(0, size - int(match[2])), size
     start = int(match[1])
     return start, min(size, int(match[2]) + 1) if match[2] else size
+
+
+def wanted_range(handler: Handler, size: int | None) -> range | None:
+    """The part of a file elsewhere that was asked for; None for everything, and for what cannot be told.
+
+    Args:
+        handler: The request.
+        size: Of the file; None when nobody says, and then only a part with an end can be asked for.
+    """
+    match = _RANGE.fullmatch(handler.request.headers.get("Range", "").strip())
+    if match is None or not (match[1] and (match[2] or size is not None)):
+        return None
+    start = int(match[1])
+    end = int(match[2]) + 1 if match[2] else size or 0
+    found = range(start, end if size is None else min(size, end))
+    return found if 0 < len(found) <= _LARGEST_PART or (found and size is not None) else None
+
+
+async def send_remote(handler: Handler, start: bytes, rest: BinaryIO, wanted: range | None, size: int | None) -> None:
+    """Sends a file that lies elsewhere, or the part of it that was asked for.
+
+    Args:
+        handler: The request.
+        start: The first bytes of that part, which have been read already.
+        rest: What follows them.
+        wanted: The part.
+        size: Of the whole file; None when nobody says.
+    """
+    if wanted is None:
+        if size is not None:
+            handler.set_header("Content-Length", str(size))
+        handler.write(start)
+        await send_stream(handler, rest)
+        return
+    if size is not None:
+        _say_part(handler, wanted.start, wanted.stop, str(size))
+        handler.set_header("Content-Length", str(len(wanted)))
+        handler.write(start[: len(wanted)])
+        await send_stream(handler, rest, max(0, len(wanted) - len(start)))
+        return
+    left = len(wanted) - len(start)
+    part = start[: len(wanted)]
+    while left > 0 and (piece := await handler.service.call(rest.read, left)):
+        part, left = part + piece, left - len(piece)
+    if part or wanted.start:
+        # Only who has come to the end knows where it is.
+        end = wanted.start + len(part)
+        _say_part(handler, wanted.start, end, str(end) if left > 0 else "*")
+    if not part and wanted.start:
+        handler.set_status(416)
+        handler.set_header("Content-Range", "bytes */*")
+    handler.write(part)
+    await handler.finish()
+
+
+def _say_part(handler: Handler, start: int, end: int, size: str) -> None:
+    handler.set_status(206)
+    handler.set_header("Content-Range", f"bytes {start}-{end - 1}/{size}")
 
 
 async def send_stream(handler: Handler, source: BinaryIO, length: int | None = None) -> None:

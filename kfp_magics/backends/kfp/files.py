@@ -70,7 +70,7 @@ class Files:
         if not place:
             found = self._through_the_api(run_id, nodes(), artifact, inside)
         elif scheme not in _SOURCES:
-            raise NotFoundError(
+            raise BackendError(
                 f"{artifact.name!r} is at {artifact.uri}, which {self._service.short_host} does not hand out.",
                 "Open it there.",
             )
@@ -112,7 +112,7 @@ class Files:
             key = f"{key.rstrip('/')}/{checked(inside)}"
         # A path that climbs would be another one of the server's addresses, asked with the user's login.
         if not _BUCKET.fullmatch(bucket) or any(part in {"", ".", ".."} for part in key.split("/")):
-            raise NotFoundError(f"{artifact.uri} is no place in a bucket.")
+            raise BackendError(f"{artifact.uri} is no place in a bucket.", "Look at the run's page.")
         is_page = artifact.type == "system.HTML" or key.endswith((".html", ".htm"))
         answer = self._service.open_file(_SOURCES[scheme], bucket, key, may_be_a_page=is_page)
         return cast("BinaryIO", io.BufferedReader(_Answer(answer, self._service.short_host), _PIECE))
@@ -132,10 +132,10 @@ class Files:
         )
 
 
-def _refused(artifact: Artifact, error: BackendError | NotFoundError) -> NotFoundError | BackendError:
+def _refused(artifact: Artifact, error: BackendError | NotFoundError) -> BackendError:
     if isinstance(error, LoginError | UnavailableError):
         return error
-    return NotFoundError(
+    return BackendError(
         f"{artifact.uri} cannot be had through the server: {error.message}",
         "Its pages hand out files: connect to ml-pipeline-ui. Or read it with your own login to that storage.",
     )
