@@ -120,7 +120,8 @@ class Planner:
             given = {**_defaults(ir), **values}
             wanted &= reusing.unchanged(ir, earlier, given, {**_defaults(earlier), **run.parameters})
         backend = options.backend or self._settings.backend
-        found = reusing.with_results(ir, run, wanted, is_here=backend == "local")
+        same_server = (run.backend, run.target) == (backend, self._settings.connection)
+        found = reusing.with_results(ir, run, wanted, is_here=backend == "local" or same_server)
         if len(found.tasks) == len(ir.spec["root"]["dag"]["tasks"]):
             raise ArgumentError(f"Nothing changed since run {run.name!r}.", f"%kfp_runs {run.id} shows its results.")
         return replace(pipeline, ir=found.ir), found, run.id

@@ -15,6 +15,7 @@ import yaml
 from kfp_magics import ir as irs
 from kfp_magics.errors import ArgumentError, did_you_mean
 from kfp_magics.model import State
+from kfp_magics.outputs import with_outputs
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
@@ -118,15 +119,16 @@ def with_results(ir: IR, run: Run, wanted: Collection[str], *, is_here: bool) ->
         ir: The compiled pipeline.
         run: The earlier run.
         wanted: The tasks to be left out; those whose results are not known run all the same.
-        is_here: Whether the pipeline runs on this machine, where paths mean something.
+        is_here: Whether the pipeline runs where the earlier run did, or on this machine: where paths mean something.
     """
     spec = json.loads(json.dumps(ir.spec))
     tasks = spec["root"]["dag"]["tasks"]
     again: dict[str, str] = {}
     left_out: dict[str, Task] = {}
+    known = {task.id: task for task in run.tasks}
     for key in irs.in_order(tasks):
         if key in wanted:
-            earlier = run.task(key)
+            earlier = with_outputs(ir, known[key], known) if key in known else None
             why = _why_not(ir, key, earlier, is_here=is_here)
             if why or earlier is None:
                 again[key] = why

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
     from kfp_magics.building.build import Build
-    from kfp_magics.model import Run
+    from kfp_magics.model import Artifact, Run, Task
     from kfp_magics.widgets.live import LiveRun
 
 _ATTRIBUTE = "_kfp_magics_session"
@@ -68,7 +68,11 @@ class KfpMagics(Magics):  # type: ignore[misc]  # IPython is untyped
         from kfp_magics.widgets.live import LiveRun  # noqa: PLC0415  (drawn only now)
 
         live = LiveRun(
-            run, follow=self.session.watcher.follow, tail=self.session.log_tail, notes=self.session.images.notes
+            run,
+            follow=self.session.watcher.follow,
+            tail=self.session.log_tail,
+            notes=self.session.images.notes,
+            fetch=self._fetch,
         )
         if wait:
             live.show()
@@ -77,6 +81,11 @@ class KfpMagics(Magics):  # type: ignore[misc]  # IPython is untyped
             finally:
                 live.update(self.session.find(run.id))
         return live
+
+    def _fetch(self, run: Run, task: Task, artifact: Artifact) -> str:
+        from kfp_magics.runs.fetch import fetch  # noqa: PLC0415  (only when somebody asks for a file)
+
+        return fetch(self.session.settings, self.session.backend(run.backend), run, task, artifact)
 
     def follow_build(self, build: Build, *, wait: bool = False) -> LiveRun:
         """Shows a build live, and waits for it if asked to; an interrupt ends it.

@@ -18,7 +18,7 @@ from kfp_magics.runs.text import MARKS, lasted, run_tree
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from kfp_magics.model import Json, Run, Task
+    from kfp_magics.model import Artifact, Json, Run, Task
 
     Follow = Callable[[str, Callable[[Run], None]], Callable[[], None]]
     Tail = Callable[[Run, Task], str]
@@ -35,12 +35,20 @@ class LiveRun:
         follow: Calls back with each change of a run; gives what ends it.
         tail: Gives the end of a task's log.
         notes: Tells how code and image of each step stand to the run.
+        fetch: Gives the path at which an artifact is on this machine.
     """
 
     def __init__(
-        self, run: Run, *, follow: Follow, tail: Tail, notes: Callable[[Run], Mapping[str, str]] | None = None
+        self,
+        run: Run,
+        *,
+        follow: Follow,
+        tail: Tail,
+        notes: Callable[[Run], Mapping[str, str]] | None = None,
+        fetch: Callable[[Run, Task, Artifact], str] | None = None,
     ) -> None:
         self.run = run
+        self._fetch = fetch
         self._follow = follow
         self._tail = tail
         self._notes = notes
@@ -81,16 +89,17 @@ class LiveRun:
             NotFoundError: There is no such step or artifact, or not yet.
         """
         tasks = [task for task in self.run.tasks if step in {task.id, task.name}]
-        found = {one.name: one for task in tasks for one in task.artifacts if one.io == "output"}
+        found = {one.name: (task, one) for task in tasks for one in task.artifacts if one.io == "output"}
         if name not in found:
             known = found or {task.name for task in self.run.tasks}
             raise NotFoundError(f"Step {step!r} has written no artifact {name!r}.", did_you_mean(name, known))
-        one = found[name]
-        return ArtifactFile(name=one.name, path=one.uri, type=one.type, metadata=one.metadata)
+        task, one = found[name]
+        path = self._fetch(self.run, task, one) if self._fetch is not None else one.uri
+        return ArtifactFile(name=one.name, path=path, type=one.type, metadata=one.metadata)
 
     def _ipython_display_(self) -> None:
         if self._shown and _cell() != self._cell:  # asked for again, in another cell
-            LiveRun(self.run, follow=self._follow, tail=self._tail).show()
+            LiveRun(self.run, follow=self._follow, tail=self._tail, fetch=self._fetch).show()
         else:
             self.show()
 

@@ -10,9 +10,10 @@ from urllib.parse import urlsplit
 
 from kfp_magics import mlmd
 from kfp_magics.backends.local.values import as_near, whole
-from kfp_magics.backends.shown import group_inputs, item_of, run_outputs
+from kfp_magics.backends.shown import group_inputs, item_of
 from kfp_magics.errors import BackendError, LoginError, NotFoundError, UnavailableError
 from kfp_magics.model import Artifact, State
+from kfp_magics.outputs import run_outputs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
