@@ -168,12 +168,9 @@ def remote_type(artifact: Artifact, inside: str = "", start: bytes | None = None
 
 
 def _elsewhere(backend: GivesContent, run: Run, task: Task, artifact: Artifact) -> dict[str, Json]:
-    try:
-        content = backend.content(run, task, artifact)
-    except NotFoundError:
-        if artifact.type.endswith("Metrics"):  # their values stand in the metadata, and steps write no file
-            return {"kind": "none"}
-        raise
+    if artifact.type.endswith("Metrics"):  # their values stand in the metadata, and steps write no file
+        return {"kind": "none"}
+    content = backend.content(run, task, artifact)
     if content.files is not None:
         files = [
             {"path": path, "size": size, "media_type": remote_type(artifact, path)}

@@ -376,7 +376,9 @@ class KfpServer:
             plan = kept.plan
             if not kept.ended and plan.steps is None and age < self.lasts:
                 plan = Plan(**{**plan.__dict__, "steps": 0})
-            parameters = (kept.body.get("runtime_config") or {}).get("parameters") or {}
+            declared = spec["root"].get("inputDefinitions", {}).get("parameters", {})
+            parameters = {name: one["defaultValue"] for name, one in declared.items() if "defaultValue" in one}
+            parameters |= (kept.body.get("runtime_config") or {}).get("parameters") or {}
             made = Workflow(spec, kept.workflow, plan, int(kept.began + self.skew), self.links, parameters)
             details, state = made.details, kept.ended or made.state
             kept.pods = made.pods

@@ -23,6 +23,7 @@ from google.protobuf import empty_pb2
 from google.protobuf.json_format import MessageToDict, ParseDict
 
 from kfp_magics.ir import needs
+from kfp_magics.model import Task
 
 NUMBER = "123456789"
 """Of the project, which the names of custom jobs have in place of its id."""
@@ -60,6 +61,7 @@ class Plan:
         unmet: Groups whose condition is not met.
         values: Task → its output parameters.
         artifacts: Task → its output artifacts by name, as URIs.
+        results: Task, by the id that kfp-magics gives it → what it took and gave, in the place of the two before.
         iterations: Loop → how often it runs, where the pipeline does not say it.
         flat: Lists the members of all iterations side by side, without a detail for each iteration.
         rooted: Lists the pipeline itself as a task that all others are in.
@@ -71,6 +73,7 @@ class Plan:
     unmet: set[str] = field(default_factory=set)
     values: dict[str, dict[str, Any]] = field(default_factory=dict)
     artifacts: dict[str, dict[str, str]] = field(default_factory=dict)
+    results: dict[str, Task] = field(default_factory=dict)
     iterations: dict[str, int] = field(default_factory=dict)
     flat: bool = False
     rooted: bool = True
@@ -361,12 +364,17 @@ class Engine:
 
     def details(self, arguments: dict[str, Any]) -> Iterator[vertex.PipelineTaskDetail]:
         root = self._spec["root"]
+        declared = root.get("inputDefinitions", {}).get("parameters", {})
+        defaults = {name: one["defaultValue"] for name, one in declared.items() if "defaultValue" in one}
+        arguments = {**defaults, **arguments}
         top = self._detail("the-whole-run", 0, {}) if self._plan.rooted else None
         if top is not None:
             yield top
-        yield from self._dag(root, top.task_id if top is not None else 0, arguments)
+        yield from self._dag(root, top.task_id if top is not None else 0, arguments, "")
 
-    def _dag(self, component: dict, parent: int, values: dict[str, Any]) -> Iterator[vertex.PipelineTaskDetail]:
+    def _dag(
+        self, component: dict, parent: int, values: dict[str, Any], prefix: str
+    ) -> Iterator[vertex.PipelineTaskDetail]:
         lost: set[str] = set()
         tasks = component["dag"]["tasks"]
         for key in TopologicalSorter({key: needs(spec) for key, spec in tasks.items()}).static_order():
@@ -383,18 +391,18 @@ class Engine:
                 yield one
                 continue
             if "dag" not in inner:
-                self._work(one, key)
+                self._work(one, key, prefix + key)
                 lost |= {key} if one.state == _State.FAILED else set()
                 yield one
                 continue
             yield one
             if "parameterIterator" in spec:
-                yield from self._loop(key, spec, inner, one.task_id, inputs)
+                yield from self._loop(key, spec, inner, one.task_id, inputs, prefix)
             else:
-                yield from self._dag(inner, one.task_id, inputs)
+                yield from self._dag(inner, one.task_id, inputs, f"{prefix}{key}/")
 
     def _loop(
-        self, key: str, spec: dict, inner: dict, parent: int, values: dict[str, Any]
+        self, key: str, spec: dict, inner: dict, parent: int, values: dict[str, Any], prefix: str
     ) -> Iterator[vertex.PipelineTaskDetail]:
         raw = spec["parameterIterator"]["items"].get("raw")
         items = json.loads(raw) if raw else values.get(spec["parameterIterator"]["items"]["inputParameter"], [])
@@ -405,7 +413,7 @@ class Engine:
                 one = self._detail(f"{key}-iteration-{number}", parent, inside)
                 below = one.task_id
                 yield one
-            yield from self._dag(inner, below, inside)
+            yield from self._dag(inner, below, inside, f"{prefix}{key}/{number}/")
 
     def _detail(self, name: str, parent: int, inputs: dict[str, Any]) -> vertex.PipelineTaskDetail:
         self._next += 1
@@ -418,7 +426,7 @@ class Engine:
         ParseDict({f"input:{key}": value for key, value in inputs.items()}, _metadata(detail))
         return detail
 
-    def _work(self, one: vertex.PipelineTaskDetail, key: str) -> None:
+    def _work(self, one: vertex.PipelineTaskDetail, key: str, task_id: str) -> None:
         container = one.executor_detail.container_detail
         container.main_job = f"projects/{NUMBER}/locations/r/customJobs/{one.task_id}"
         if not self._over or self._cancelled:
@@ -431,12 +439,27 @@ class Engine:
         if key in self._plan.reused:
             one.state = _State.SKIPPED
             del one.executor_detail
+        if task_id in self._plan.results:
+            self._give(one, self._plan.results[task_id])
+            return
         metadata = _metadata(one)
         metadata.update({f"output:{name}": value for name, value in self._plan.values.get(key, {}).items()})
         for name, uri in self._plan.artifacts.get(key, {}).items():
             artifact = vertex.Artifact(name=f"a/{name}", uri=uri, schema_title="system.Dataset")
             ParseDict({"rows": 7}, vertex.Artifact.pb(artifact).metadata)
             one.outputs[name] = vertex.PipelineTaskDetail.ArtifactList(artifacts=[artifact])
+
+    @staticmethod
+    def _give(one: vertex.PipelineTaskDetail, task: Task) -> None:
+        metadata = _metadata(one)
+        metadata.update({f"input:{name}": value for name, value in task.inputs.items()})
+        metadata.update({f"output:{name}": value for name, value in task.outputs.items()})
+        for made in task.artifacts:
+            artifact = vertex.Artifact(name=f"a/{made.name}", uri=made.uri, schema_title=made.type)
+            ParseDict(dict(made.metadata), vertex.Artifact.pb(artifact).metadata)
+            side = one.inputs if made.io == "input" else one.outputs
+            known = list(side[made.name].artifacts) if made.name in side else []
+            side[made.name] = vertex.PipelineTaskDetail.ArtifactList(artifacts=[*known, artifact])
 
 
 def _metadata(detail: vertex.PipelineTaskDetail) -> Any:

@@ -20,6 +20,7 @@ from kfp_magics.backends.kfp.secrets import with_key
 from kfp_magics.backends.kfp.service import Service
 from kfp_magics.backends.local import request as requests
 from kfp_magics.backends.local.checks import check_arguments
+from kfp_magics.backends.shown import Cells
 from kfp_magics.errors import BackendError, NotFoundError, UnavailableError, UncertainError
 from kfp_magics.model import Failure, Run, State, Task
 
@@ -64,7 +65,7 @@ class KfpBackend:
         self.connections = Connections(settings.home_path)
         self._services: dict[str, _Server] = {}
         self._pipelines: dict[str, IR | None] = {}
-        self._cells: dict[str, Mapping[str, str]] = {}
+        self._cells = Cells(settings)
         self._seen: dict[str, tuple[object, forms.Seen]] = {}
         self._resumed_due: dict[str, float] = {}
         self._guard = threading.Lock()
@@ -151,7 +152,7 @@ class KfpBackend:
             settings={},
         )
         requests.write(requests.folder_of(self._settings, known.id), request)
-        known = replace(known, tasks=self._with_cells(known, irs.static_tasks(pipeline)))
+        known = replace(known, tasks=self._cells.put(known.id, irs.static_tasks(pipeline)))
         self._pipelines[known.id] = pipeline
         return self._store.save(known)
 
@@ -220,7 +221,7 @@ class KfpBackend:
             return before
         ir = self._pipeline(server.service, look.raw, run)
         found = forms.seen(look.raw, ir, run)
-        found = replace(found, run=replace(found.run, tasks=self._with_cells(run, found.run.tasks)))
+        found = replace(found, run=replace(found.run, tasks=self._cells.put(run.id, found.run.tasks)))
         if found.run.state.final and self._is_of_the_attempt_before(run, look.raw):
             found = replace(found, run=run)
         elif ir is not None:
@@ -232,18 +233,6 @@ class KfpBackend:
             self._seen[run.id] = look.raw, found
             _shorten(self._seen)
         return found
-
-    def _with_cells(self, run: Run, tasks: tuple[Task, ...]) -> tuple[Task, ...]:
-        """Puts the cell to each task that came from one, so that its badge and its error find it."""
-        if run.id not in self._cells:
-            try:
-                sources = requests.read(requests.folder_of(self._settings, run.id)).options.sources
-            except NotFoundError:  # somebody else started it
-                sources = {}
-            self._cells[run.id] = {name: source.cell_id for name, source in sources.items()}
-            _shorten(self._cells)
-        cells = self._cells[run.id]
-        return tuple(replace(task, cell_id=irs.look_up(cells, task.component) or "") for task in tasks)
 
     def _pipeline(self, service: Service, raw: Mapping[str, Json], run: Run) -> IR | None:
         """The compiled pipeline of a run: what was sent, what the server keeps, or the version that it names."""

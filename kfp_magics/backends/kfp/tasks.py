@@ -158,7 +158,7 @@ class Reader:
             state=found,
             started=None if found in {State.SKIPPED, State.PENDING} else seconds(detail.get("start_time")),
             finished=seconds(detail.get("end_time")) if found.final and found is not State.SKIPPED else None,
-            attempt=1 if seconds(detail.get("start_time")) else 0,
+            attempt=1 if seconds(detail.get("start_time")) and _works(task) else 0,
             error=error if found is State.FAILED else None,
         )
 
@@ -195,7 +195,7 @@ class Reader:
             error = next((found for one in failed if (found := failure(one.detail.get("error")))), None)
             error = error or Failure(message="the step failed; its log says why")
         repeated = len([one for one in executors if one.name != EXECUTOR])
-        attempt = max(task.attempt, repeated, self._nodes.attempts(path)) if task.attempt else 0
+        attempt = max(task.attempt, repeated, self._nodes.attempts(path)) if task.attempt and not cached else 0
         reason = "the server reused an earlier result" if cached else task.reason
         return replace(task, artifacts=artifacts, cached=cached, error=error, attempt=attempt, reason=reason)
 
@@ -233,6 +233,11 @@ class Reader:
         while found < _MOST_ITERATIONS and self._nodes.exists(f"{path}.{_ITERATION}({found}:{found})"):
             found += 1
         return range(found)
+
+
+def _works(task: Task) -> bool:
+    """Whether a task is begun and may be begun again, not only the tasks in it."""
+    return task.has_log or task.kind == "importer"
 
 
 def _hook(spec: Mapping[str, Json]) -> str:

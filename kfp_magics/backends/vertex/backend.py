@@ -11,6 +11,7 @@ from kfp_magics import ir as irs
 from kfp_magics.backends.connections import Checked, Connection, Connections
 from kfp_magics.backends.local import request as requests
 from kfp_magics.backends.local.checks import check_arguments
+from kfp_magics.backends.shown import Cells
 from kfp_magics.backends.vertex import files, limits, logs, schedules
 from kfp_magics.backends.vertex import runs as forms
 from kfp_magics.backends.vertex.looks import Looks, Pace
@@ -52,6 +53,7 @@ class VertexBackend:
         self.connections = Connections(settings.home_path)
         self._services: dict[str, tuple[Service, Looks]] = {}
         self._pipelines: dict[str, IR | None] = {}
+        self._cells = Cells(settings)
         self._guard = threading.Lock()
 
     def _server(self, target: str = "") -> tuple[Service, Looks]:
@@ -132,7 +134,8 @@ class VertexBackend:
         )
         requests.write(requests.folder_of(self._settings, run_id), request)
         self._pipelines[run_id] = pipeline
-        return self._store.save(forms.seen(made, pipeline, known).run)
+        begun = forms.seen(made, pipeline, known).run
+        return self._store.save(replace(begun, tasks=self._cells.put(run_id, begun.tasks)))
 
     def upload(self, ir: str, name: str, *, version: str = "", description: str = "") -> str:  # noqa: ARG002  (the protocol's)
         """Refuses: Vertex AI itself keeps no pipelines; see `KeepsPipelines.upload`."""
@@ -180,7 +183,8 @@ class VertexBackend:
         if look.trouble and time.time() - look.good > self._settings.server_timeout * _STALE_SHARE:
             run = replace(run, stale=run.stale or look.good, stale_reason=look.trouble)
         elif look.job is not None:
-            return forms.seen(look.job, self._pipeline(run.id, look.job), run)
+            seen = forms.seen(look.job, self._pipeline(run.id, look.job), run)
+            return replace(seen, run=replace(seen.run, tasks=self._cells.put(run.id, seen.run.tasks)))
         return forms.Seen(run=run, jobs={})
 
     def _pipeline(self, run_id: str, job: vertex.PipelineJob) -> IR | None:

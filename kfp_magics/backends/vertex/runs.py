@@ -14,9 +14,10 @@ from google.protobuf.json_format import MessageToDict, ParseDict
 
 from kfp_magics import ir as irs
 from kfp_magics.backends.vertex.states import pipeline_state
-from kfp_magics.backends.vertex.tasks import Reader, failure, plain, seconds
+from kfp_magics.backends.vertex.tasks import Reader, Told, failure, plain, seconds
 from kfp_magics.errors import BackendError, DefinitionError
 from kfp_magics.model import MISSING, Run, State
+from kfp_magics.outputs import run_outputs
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -150,7 +151,7 @@ def seen(job: vertex.PipelineJob, ir: IR | None, known: Run) -> Seen:
         state=now,
         tasks=told.tasks if told is not None else known.tasks,
         parameters=_parameters(job, ir) or dict(known.parameters),
-        outputs=told.outputs if told is not None and now is State.SUCCEEDED else {},
+        outputs=_outputs(ir, told) if ir is not None and told is not None and now is State.SUCCEEDED else {},
         created=seconds(job.create_time) or known.created or time.time(),
         started=seconds(job.start_time),
         finished=seconds(job.end_time) if now.final else None,
@@ -159,6 +160,11 @@ def seen(job: vertex.PipelineJob, ir: IR | None, known: Run) -> Seen:
         stale_reason="",
     )
     return Seen(run=run, jobs=told.jobs if told is not None else {})
+
+
+def _outputs(ir: IR, told: Told) -> dict[str, Json]:
+    """The pipeline's own outputs: as Vertex AI tells them, else those of the steps that made them."""
+    return {**run_outputs(ir, {task.id: task for task in told.tasks}), **told.outputs}
 
 
 def _parameters(job: vertex.PipelineJob, ir: IR | None) -> dict[str, Json]:

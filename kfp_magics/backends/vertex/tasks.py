@@ -13,6 +13,7 @@ from google.cloud import aiplatform_v1 as vertex
 from google.protobuf.json_format import MessageToDict
 
 from kfp_magics import ir as irs
+from kfp_magics.backends.shown import group_inputs, item_of
 from kfp_magics.backends.vertex.states import is_reused, task_state
 from kfp_magics.model import Artifact, Failure, State, Task
 
@@ -103,7 +104,7 @@ class Reader:
             if detail is None or not (found := self._below(task, members, detail)):
                 yield from self._not_begun(task, below)
             elif task.kind == "loop":
-                yield from self._loop(task, inner, found, below)
+                yield from self._loop(task, spec, inner, found, below)
             elif "dag" in inner:
                 yield from self._dag(inner, found, f"{task.id}/", below)
 
@@ -119,12 +120,19 @@ class Reader:
                 yield _left(one, over)
 
     def _loop(
-        self, task: Task, inner: Mapping[str, Json], found: Sequence[vertex.PipelineTaskDetail], over: State | None
+        self,
+        task: Task,
+        spec: Mapping[str, Json],
+        inner: Mapping[str, Json],
+        found: Sequence[vertex.PipelineTaskDetail],
+        over: State | None,
     ) -> Iterator[Task]:
         for number, (one, members) in _iterations(inner, found, self._inside).items():
             state = Task(id=f"{task.id}/{number}", name=str(number), kind="iteration", parent=task.id)
             if one is not None:
                 state = self._told(state, {"inputDefinitions": inner.get("inputDefinitions", {})}, one, over)
+                given = _values(one, "input", inner.get("inputDefinitions", {}))
+                state = replace(state, inputs=item_of(spec, given))
             else:
                 state = replace(state, **_summary(members))
             yield state
@@ -142,6 +150,7 @@ class Reader:
             return _left(task, over)
         state = task_state(detail)
         reused = is_reused(detail)
+        inputs = _values(detail, "input", component.get("inputDefinitions", {}))
         jobs = _jobs(detail)
         if jobs:
             self._jobs[task.id] = tuple(one.rpartition("/")[2] for one in jobs)
@@ -152,14 +161,18 @@ class Reader:
             state=state,
             started=seconds(detail.start_time),
             finished=seconds(detail.end_time) if state.final else None,
-            attempt=max(len(jobs), 1 if detail.start_time and not reused else 0),
-            inputs=_values(detail, "input", component.get("inputDefinitions", {})),
+            attempt=max(len(jobs), 1 if detail.start_time and not reused and not _is_group(task) else 0),
+            inputs=group_inputs(inputs) if "dag" in component else inputs,
             outputs=_values(detail, "output", component.get("outputDefinitions", {})),
-            artifacts=tuple(_artifacts(detail)),
+            artifacts=tuple(_artifacts(detail, component)),
             error=failure(detail.error) if state in {State.FAILED, State.CANCELLED} else None,
             cached=reused,
             reason="Vertex AI reused an earlier result" if reused else _why(state),
         )
+
+
+def _is_group(task: Task) -> bool:
+    return not task.has_log and task.kind != "importer"
 
 
 def _why(state: State) -> str:
@@ -261,9 +274,11 @@ def _whole(value: Json) -> Json:
     return plain(value, "")
 
 
-def _artifacts(detail: vertex.PipelineTaskDetail) -> Iterator[Artifact]:
+def _artifacts(detail: vertex.PipelineTaskDetail, component: Mapping[str, Json]) -> Iterator[Artifact]:
     for io, ports in (("input", detail.inputs), ("output", detail.outputs)):
-        for name, several in ports.items():
+        declared = list(component.get(f"{io}Definitions", {}).get("artifacts", {}))
+        order = {name: number for number, name in enumerate(declared)}
+        for name, several in sorted(ports.items(), key=lambda one: (order.get(one[0], len(order)), one[0])):
             for one in several.artifacts:
                 metadata = MessageToDict(vertex.Artifact.pb(one)).get("metadata", {})
                 yield Artifact(
