@@ -263,10 +263,18 @@ def static_tasks(ir: IR, *, templates: bool = False) -> tuple[Task, ...]:
     Returns:
         Pending tasks. An id is a path: ``train``, ``exit-handler-1/train``, ``for-loop-1/0/train``.
     """
-    return tuple(_members(ir, ir.spec["root"], "", templates=templates))
+    return tuple(members(ir, ir.spec["root"], "", templates=templates))
 
 
-def _members(ir: IR, component: Mapping[str, Json], parent: str, *, templates: bool) -> Iterator[Task]:
+def members(ir: IR, component: Mapping[str, Json], parent: str, *, templates: bool = False) -> Iterator[Task]:
+    """The tasks of a group that are known before it runs; see `static_tasks`.
+
+    Args:
+        ir: The compiled pipeline.
+        component: What the group is made of.
+        parent: Its id; empty for the whole pipeline.
+        templates: Shows every loop as one iteration ``*``.
+    """
     prefix = f"{parent}/" if parent else ""
     tasks = component["dag"].get("tasks", {})
     for key in in_order(tasks):
@@ -277,11 +285,11 @@ def _members(ir: IR, component: Mapping[str, Json], parent: str, *, templates: b
         if "dag" not in inner:
             continue
         if task.kind != "loop":
-            yield from _members(ir, inner, task.id, templates=templates)
+            yield from members(ir, inner, task.id, templates=templates)
             continue
         for number in ["*"] if templates else _constant_items(spec):
             yield Task(id=f"{task.id}/{number}", name=number, kind="iteration", parent=task.id)
-            yield from _members(ir, inner, f"{task.id}/{number}", templates=templates)
+            yield from members(ir, inner, f"{task.id}/{number}", templates=templates)
 
 
 def static_task(ir: IR, key: str, spec: Mapping[str, Json], prefix: str) -> Task:

@@ -16,7 +16,7 @@ from kfp_magics.backends.local.inputs import MissingInputError, dag_outputs, tas
 from kfp_magics.backends.local.nodes import Node, Result, Scope
 from kfp_magics.backends.local.values import Values, collect, with_defaults
 from kfp_magics.errors import KfpMagicsError
-from kfp_magics.ir import needs, static_task
+from kfp_magics.ir import members, needs, static_task
 from kfp_magics.model import Failure, State, Task
 
 if TYPE_CHECKING:
@@ -100,6 +100,10 @@ class Scheduler:
         if task.state is not State.SUCCEEDED:  # it is one that an earlier attempt left, and stays as it was
             finished = {"finished": time.time()} if task.started else {}
             self._journal.change(node.id, state=result.state, error=result.error, **finished, **reason)
+        component = self._ir.component(node.spec)
+        if result.state in {State.SKIPPED, State.CANCELLED} and _is_plain_group(node.spec, component):
+            for inner in members(self._ir, component, node.id):  # what is left out is shown as well
+                self._journal.add(inner)
         self._end_members(node.id, result.state)
         node.scope.done[node.key].set_result(result)
 
@@ -200,6 +204,10 @@ class Scheduler:
         for task in self._journal.members(group):
             if not task.state.final:
                 self._journal.change(task.id, state=ends, reason=f"in {group!r}, which {_was(state)}")
+
+
+def _is_plain_group(spec: Mapping[str, Json], component: Mapping[str, Json]) -> bool:
+    return "dag" in component and not {"parameterIterator", "artifactIterator"} & spec.keys()
 
 
 def _is_exit_task(spec: Mapping[str, Json]) -> bool:
