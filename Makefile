@@ -16,7 +16,7 @@ help:
 
 # An environment is made anew when what it is made from changes.
 $(VENV)/.made: pyproject.toml scripts/make-env
-	scripts/make-env $(VENV) lab,examples
+	scripts/make-env $(VENV) lab,examples,serve
 	touch $@
 
 $(VENV)/.made-test: pyproject.toml scripts/make-env
