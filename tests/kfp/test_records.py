@@ -16,6 +16,7 @@ from kfp_magics.model import Artifact, Run, State, Task
 from tests.kfp.conftest import ended
 from tests.kfp.pipelines import ir_of
 from tests.kfp.server import Fault
+from tests.kfp.workflow import Plan
 
 TABLE = Artifact(
     name="clean",
@@ -155,6 +156,14 @@ def test_an_end_is_not_told_before_what_its_steps_gave(server, backend, store) -
     server.results = results()
     server.faults = [Fault("ml_metadata", times=4, status=503), Fault("ml_metadata", times=2, lose=True)]
     assert run(backend, store).task("exit-handler-1/prepare").outputs == {"Output": 3}
+
+
+def test_a_run_that_was_resumed_is_asked_for_again(server, backend, store) -> None:
+    server.results, server.plans = results(), {"twice": Plan(failed={"train"})}
+    failed = ended(backend, store, backend.submit(ir_of("plain"), {}, SubmitOptions(name="twice")))
+    assert (failed.state, failed.task("prepare").outputs) == (State.FAILED, {})
+    again = ended(backend, store, backend.retry(failed))
+    assert (again.state, again.task("prepare").outputs) == (State.SUCCEEDED, {"Output": 3})
 
 
 def test_the_messages_are_those_of_ml_metadata() -> None:

@@ -13,7 +13,7 @@ from kfp_magics.backends.base import trigger_of
 from kfp_magics.backends.connections import Checked, Connection, Connections
 from kfp_magics.backends.kfp import resumed, schedules, submission
 from kfp_magics.backends.kfp import runs as forms
-from kfp_magics.backends.kfp.files import Files
+from kfp_magics.backends.kfp.files import Files, maker_of
 from kfp_magics.backends.kfp.looks import Look, Looks
 from kfp_magics.backends.kfp.records import Records, with_records
 from kfp_magics.backends.kfp.secrets import with_key
@@ -350,12 +350,12 @@ class KfpBackend:
 
     def content(self, run: Run, task: Task, artifact: Artifact) -> Content:
         """Says what an artifact holds, as far as the server does; see `GivesContent.content`."""
-        maker, made = _maker(run, task, artifact)
+        maker, made = maker_of(run, task, artifact)
         return self._server(run.target).files.content(run.id, partial(self._pods, run, maker), made)
 
     def open(self, run: Run, task: Task, artifact: Artifact, inside: str = "", *, start: int = 0) -> BinaryIO:
         """Opens what an artifact holds, through the server; see `GivesContent.open`."""
-        maker, made = _maker(run, task, artifact)
+        maker, made = maker_of(run, task, artifact)
         return self._server(run.target).files.open(run.id, partial(self._pods, run, maker), made, inside, start=start)
 
     # Act
@@ -408,14 +408,6 @@ class KfpBackend:
             self.service(run.target).act("delete", run.id)
         except NotFoundError:  # it, or the connection to it, is gone
             return
-
-
-def _maker(run: Run, task: Task, artifact: Artifact) -> tuple[Task, Artifact]:
-    """The task that wrote what another one reads, and what it calls it; the task itself when nobody else did."""
-    if artifact.io == "output" or not artifact.uri:
-        return task, artifact
-    made = ((one, output) for one in run.tasks for output in one.artifacts if output.io == "output")
-    return next(((one, output) for one, output in made if output.uri == artifact.uri), (task, artifact))
 
 
 def _again(task: Task) -> Task:

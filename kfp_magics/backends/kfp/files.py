@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from kfp_magics.backends.kfp.service import Service
-    from kfp_magics.model import Artifact
+    from kfp_magics.model import Artifact, Run, Task
 
 _SOURCES = {"minio": "minio", "s3": "s3", "gs": "gcs"}  # scheme → what the pages' route calls it
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -130,6 +130,14 @@ class Files:
             f"{self._service.host} does not give the content of {artifact.name!r} away.",
             f"Its page has it: {self._service.page_url(run_id)}",
         )
+
+
+def maker_of(run: Run, task: Task, artifact: Artifact) -> tuple[Task, Artifact]:
+    """The task that wrote what another one reads, and what it calls it; the task itself when nobody else did."""
+    if artifact.io == "output" or not artifact.uri:
+        return task, artifact
+    made = ((one, output) for one in run.tasks for output in one.artifacts if output.io == "output")
+    return next(((one, output) for one, output in made if output.uri == artifact.uri), (task, artifact))
 
 
 def _refused(artifact: Artifact, error: BackendError | NotFoundError) -> BackendError:

@@ -298,7 +298,7 @@ class Records:
 
     def __init__(self, metadata: Metadata) -> None:
         self._metadata = metadata
-        self._kept: dict[str, tuple[int, Mapping[str, Record]]] = {}
+        self._kept: dict[tuple[str, int], tuple[int, Mapping[str, Record]]] = {}  # by run and attempt
         self._waiting: dict[str, float] = {}
         self._next = 0.0
         self._failed = 0
@@ -316,7 +316,7 @@ class Records:
         """
         ended = sum(task.state.final for task in run.tasks) + run.state.final
         with self._guard:
-            before, known = self._kept.get(run.id, (0, {}))
+            before, known = self._kept.get((run.id, run.attempt), (0, {}))
             now = time.monotonic()
             if before >= ended or now < self._silent_until or (not run.state.final and now < self._next):
                 return known
@@ -336,7 +336,7 @@ class Records:
             self._silent_until = now + _SILENT
         self._waiting.pop(run.id, None)
         with self._guard:
-            self._kept[run.id] = ended, known
+            self._kept[run.id, run.attempt] = ended, known
             for old in list(self._kept)[:-_KEPT]:
                 del self._kept[old]
         return known
