@@ -159,11 +159,14 @@ SAVE_RUN = """INSERT INTO runs (id, attempt, state, final, name, kind, pipeline,
         words = excluded.words, revision = excluded.revision, summary = excluded.summary, body = excluded.body
     WHERE (excluded.attempt > runs.attempt OR (excluded.attempt = runs.attempt AND runs.final = 0))
         AND excluded.body <> runs.body"""
+
+# What a task gave may be told after that it has ended: so a longer word about the same end is taken.
 SAVE_TASK = """INSERT INTO tasks (run_id, id, attempt, state, final, leaf, cell_id, revision, body)
     VALUES (:run_id, :id, :attempt, :state, :final, :leaf, :cell_id, :revision, :body)
     ON CONFLICT (run_id, id) DO UPDATE SET attempt = excluded.attempt, state = excluded.state, final = excluded.final,
         leaf = excluded.leaf, cell_id = excluded.cell_id, revision = excluded.revision, body = excluded.body
-    WHERE (excluded.attempt > tasks.attempt OR (excluded.attempt = tasks.attempt AND tasks.final = 0))
+    WHERE (excluded.attempt > tasks.attempt OR (excluded.attempt = tasks.attempt AND (tasks.final = 0
+            OR (excluded.state = tasks.state AND length(excluded.body) > length(tasks.body)))))
         AND (excluded.attempt > tasks.attempt OR excluded.body <> tasks.body)"""
 
 

@@ -1,7 +1,7 @@
 """The store: what is remembered of runs and their tasks, in one SQLite file that several processes write at once.
 
 A final state is never undone: the rule stands in the SQL of each write, so that no process can act on an old look.
-Only a higher attempt (a retry) opens a run again.
+Only a higher attempt (a retry) opens a run again. What a task gave may still be told when it has ended.
 """
 
 from __future__ import annotations

@@ -63,6 +63,17 @@ def test_a_final_state_is_never_undone(store: Store) -> None:
     assert store.get(RUN.id) == ended
 
 
+def test_what_a_task_gave_may_be_told_after_its_end(store: Store) -> None:
+    done = Task(id="t", name="t", state=State.SUCCEEDED, started=1.0, finished=2.0)
+    run = store.save(Run(id="r", name="x", state=State.RUNNING, tasks=(done,)))
+    told = replace(done, outputs={"Output": float("nan"), "more": 7})
+    store.save(replace(run, tasks=(told,)))
+    store.save(replace(run, tasks=(done,)))  # by somebody who has not heard of it
+    store.save(replace(run, tasks=(replace(told, state=State.RUNNING, reason="an old look, long as it may be"),)))
+    (kept,) = store.get("r").tasks
+    assert (kept.state, kept.outputs["more"]) == (State.SUCCEEDED, 7)
+
+
 def test_only_a_higher_attempt_opens_a_run_again(store: Store) -> None:
     failed = replace(RUN, state=State.FAILED, tasks=(Task(id="a", name="a", state=State.FAILED),))
     store.save(failed)
