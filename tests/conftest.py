@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -35,6 +36,12 @@ def store(settings: Settings) -> Iterator[Store]:
     made = Store(settings.store_path)
     yield made
     made.close()
+
+
+def pytest_configure() -> None:
+    """Has interrupts interrupt: a shell that starts something behind it tells it to ignore them."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -3,9 +3,8 @@
 import _thread
 import re
 import threading
-import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -321,19 +320,24 @@ def test_the_graph_is_drawn_at_once(calc: Run) -> None:
 SLOW = "%%kfp_component\nimport time\ndef slow() -> int:\n    print('begun', flush=True)\n    time.sleep(600)\n"
 
 
-def interrupt(reached: Callable[[], bool]) -> None:
+@contextmanager
+def interrupted(reached: Callable[[], bool]) -> Iterator[None]:
     """Interrupts this process as a person does, once it has come so far."""
+    over = threading.Event()
 
     def work() -> None:
-        deadline = time.monotonic() + 90
-        with suppress(KfpMagicsError):  # the test is over, and what comes after it is not meant
-            while time.monotonic() < deadline:
-                if reached():
-                    _thread.interrupt_main()
-                    return
-                time.sleep(0.02)
+        while not over.wait(0.02):
+            if reached():
+                _thread.interrupt_main()
+                return
 
-    threading.Thread(target=work, daemon=True).start()
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
 
 
 def waited_for(session: Session) -> bool:
@@ -344,24 +348,27 @@ def waited_for(session: Session) -> bool:
 
 def test_an_interrupt_ends_the_waiting_and_says_that_the_run_goes_on(cell: Run) -> None:
     cell(SLOW)
-    interrupt(lambda: waited_for(cell.session))
-    with pytest.raises(KeyboardInterrupt, match="goes on") as caught:
+    with (
+        interrupted(lambda: waited_for(cell.session)),
+        pytest.raises(KeyboardInterrupt, match="goes on") as caught,
+    ):
         cell("%kfp_run slow --wait")
     run = cell.session.find("last")
     assert caught.value._render_traceback_()[1:] == [f"%kfp_runs {run.id} shows it; %kfp_cancel {run.id} ends it."]
     assert not run.state.final
     shown: list[str] = []
     follow = cell.session.logs(run, follow=True)
-    interrupt(lambda: "begun\n" in "".join(shown))
-    with pytest.raises(KeyboardInterrupt, match="goes on"):
+    with interrupted(lambda: "begun\n" in "".join(shown)), pytest.raises(KeyboardInterrupt, match="goes on"):
         shown.extend(follow)
     assert not cell.session.find(run.id).state.final
 
 
 def test_an_interrupt_ends_a_trial(cell: Run) -> None:
     cell(SLOW)
-    interrupt(lambda: waited_for(cell.session))
-    with pytest.raises(KeyboardInterrupt, match="the trial of 'slow' was ended") as caught:
+    with (
+        interrupted(lambda: waited_for(cell.session)),
+        pytest.raises(KeyboardInterrupt, match="the trial of 'slow' was ended") as caught,
+    ):
         cell("%kfp_try slow")
     assert len(caught.value._render_traceback_()) == 2
     assert cell.session.watcher.wait(cell.session.find("last").id).state is State.CANCELLED

@@ -12,9 +12,10 @@ import pytest
 from kfp import dsl, kubernetes
 
 from kfp_magics.backends.base import SubmitOptions
-from kfp_magics.backends.local import lock
+from kfp_magics.backends.local import LocalBackend, lock
 from kfp_magics.errors import BackendError, NotFoundError
-from kfp_magics.model import State
+from kfp_magics.model import Run, State
+from kfp_magics.runs.store import Store
 from kfp_magics.settings import Settings
 
 from . import steps
@@ -170,6 +171,32 @@ def test_a_run_outlives_who_started_it(engine: Engine, tmp_path: Path) -> None:
     (tmp_path / "gate").touch()
     assert engine.end(run).state is State.SUCCEEDED
     assert (tmp_path / "waited").read_text() == "waited"
+
+
+class Watched(Store):
+    """A store that somebody looks into the moment a run is in it, as a panel may."""
+
+    settings: Settings
+
+    def save(self, run: Run) -> Run:
+        stored = super().save(run)
+        super().save(LocalBackend(self.settings, self).poll(stored))
+        return stored
+
+
+@pytest.mark.parametrize("key", ["", "20261124-000000-abcdef"])
+def test_who_sees_a_run_before_its_engine_started_does_not_take_it_for_dead(engine: Engine, key: str) -> None:
+    @dsl.pipeline(name="seen")
+    def seen():
+        steps.echo(text="x")
+
+    store = Watched(engine.settings.store_path)
+    store.settings = engine.settings
+    backend = LocalBackend(engine.settings, store)
+    text = ir_of(seen, engine.settings.home_path)
+    run = backend.submit(text, {}, SubmitOptions(key=key))
+    assert engine.end(run).state is State.SUCCEEDED
+    store.close()
 
 
 def test_two_kernels_start_runs_at_once(settings: Settings, tmp_path: Path) -> None:

@@ -84,8 +84,13 @@ class LocalBackend:
             settings=requests.engine_settings(self._settings),
         )
         requests.write(folder, request)
-        stored = self._store.save(run)
-        self._start(folder, self._take_lock(folder))
+        held = self._take_lock(folder)  # before anybody can see the run, and take it for one whose engine is gone
+        try:
+            stored = self._store.save(run)
+        except BaseException:
+            os.close(held)
+            raise
+        self._start(folder, held)
         return stored
 
     def _begun(self, folder: Path) -> Run | None:
@@ -95,11 +100,13 @@ class LocalBackend:
             return None
         if stored.started is not None or not folder.is_dir() or lock.holder(folder) is not None:
             return stored
-        if stored.state is State.FAILED:  # so it looked to somebody meanwhile
-            return self.retry(stored)
+        held = self._take_lock(folder)
+        stored = self._store.get(folder.name)  # now that nobody can take its engine for gone any more
         if not stored.state.final:
-            self._start(folder, self._take_lock(folder))
-        return self._store.get(folder.name)
+            self._start(folder, held)
+            return stored
+        os.close(held)
+        return self.retry(stored) if stored.state is State.FAILED else stored
 
     @staticmethod
     def _take_lock(folder: Path) -> int:
