@@ -51,7 +51,7 @@ def current(store: Store, backends: Mapping[str, Backend], run_id: str) -> Run:
         NotFoundError: There is none.
     """
     run = store.get(run_id)
-    return run if run.state.final else store.save(backends[run.backend].poll(run))
+    return run if run.state.final else store.update(run, backends[run.backend].poll(run))
 
 
 def again(settings: Settings, run: Run, words: Iterable[str], options: RunOptions) -> Again:

@@ -45,7 +45,7 @@ def find_run(store: Store, backends: Mapping[str, Backend], text: str) -> Run:
         if found is None:
             raise
         return store.save(found)
-    return run if run.state.final else store.save(backends[run.backend].poll(run))
+    return run if run.state.final else store.update(run, backends[run.backend].poll(run))
 
 
 def run_of(store: Store, find: Callable[[str], Run], pipeline: str, text: str) -> Run:

@@ -61,9 +61,33 @@ class Store:
         with self._transaction() as (connection, revision):
             if connection.execute("SELECT 1 FROM deleted WHERE id = ?", (run.id,)).fetchone():
                 raise NotFoundError(f"The run {run.id!r} was deleted.")
-            connection.execute(database.SAVE_RUN, database.run_row(run, revision))
-            self._put_tasks(connection, run.id, run.attempt, run.tasks, revision)
-            return self._load(connection, run.id)
+            return self._put(connection, run, revision)
+
+    def update(self, known: Run, now: Run) -> Run:
+        """Writes what a look at a run found, unless somebody has written meanwhile: then it may be older than that.
+
+        Args:
+            known: The run as it was read before the look.
+            now: The run as it was found.
+
+        Returns:
+            The run as it is stored now.
+
+        Raises:
+            NotFoundError: Somebody deleted it.
+            StoreError: The store cannot be written.
+        """
+        if now == known:
+            return now
+        with self._transaction() as (connection, revision):
+            stored = self._load(connection, known.id)
+            same = database.dump(stored.to_json()) == database.dump(known.to_json())  # also where a metric is no number
+            return self._put(connection, now, revision) if same else stored
+
+    def _put(self, connection: sqlite3.Connection, run: Run, revision: int) -> Run:
+        connection.execute(database.SAVE_RUN, database.run_row(run, revision))
+        self._put_tasks(connection, run.id, run.attempt, run.tasks, revision)
+        return self._load(connection, run.id)
 
     def save_tasks(self, run_id: str, tasks: Iterable[Task], *, attempt: int = 0) -> None:
         """Writes tasks of a run that is stored.

@@ -37,8 +37,7 @@ def refresh(store: Store, backends: Mapping[str, Backend]) -> None:
         if run.backend in backends:
             with suppress(KfpMagicsError):  # one run that cannot be asked about must not hide the others
                 known = store.get(run.id)
-                if (now := backends[run.backend].poll(known)) != known:
-                    store.save(now)
+                store.update(known, backends[run.backend].poll(known))
     reopen(store, backends)
 
 
@@ -143,8 +142,7 @@ class Watcher:
         for run_id in run_ids:
             try:
                 run = self._store.get(run_id)
-                if (now := self._poll(run)) != run:
-                    self._store.save(now)
+                self._store.update(run, self._poll(run))
             except KfpMagicsError:  # out of reach for a while; the next poll will do
                 continue
             except Exception:  # noqa: BLE001  (shown whole; the next poll must take place all the same)

@@ -6,7 +6,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,8 +15,11 @@ import pytest
 from kfp_magics.errors import NotFoundError, StoreError
 from kfp_magics.model import Artifact, Failure, Run, State, Task
 from kfp_magics.runs import filesystem
+from kfp_magics.runs.actions import current
 from kfp_magics.runs.images import BuiltImage
+from kfp_magics.runs.look import find_run
 from kfp_magics.runs.store import Store
+from kfp_magics.runs.watch import refresh
 
 RUN = Run(id="20260101-120000-aaaaaa", name="Größe 1", pipeline="größe", state=State.RUNNING, created=1.0)
 
@@ -72,6 +75,44 @@ def test_what_a_task_gave_may_be_told_after_its_end(store: Store) -> None:
     store.save(replace(run, tasks=(replace(told, state=State.RUNNING, reason="an old look, long as it may be"),)))
     (kept,) = store.get("r").tasks
     assert (kept.state, kept.outputs["more"]) == (State.SUCCEEDED, 7)
+
+
+def test_a_look_that_took_long_undoes_nothing_that_was_written_meanwhile(store: Store) -> None:
+    task = Task(id="a", name="a", outputs={"Output": math.nan})
+    known = store.save(Run(id="1", name="one", tasks=(task,)))
+    running = replace(known, state=State.RUNNING, tasks=(replace(task, state=State.RUNNING),))
+    assert store.update(known, running).tasks[0].state is State.RUNNING
+    older = replace(known, stale=1.0)
+    assert store.update(known, older).state is State.RUNNING
+    assert (store.get("1").stale, store.get("1").tasks[0].state) == (None, State.RUNNING)
+    store.delete("1")
+    with pytest.raises(NotFoundError):
+        store.update(known, older)
+
+
+class Slow:
+    """A backend that answers what was, while somebody writes what is."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+
+    def poll(self, run: Run) -> Run:
+        self.store.save_tasks(run.id, [replace(run.tasks[0], state=State.RUNNING)])
+        return replace(run, stale=1.0)
+
+
+@pytest.mark.parametrize(
+    "look",
+    [
+        refresh,
+        lambda store, backends: find_run(store, backends, "1"),
+        lambda store, backends: current(store, backends, "1"),
+    ],
+)
+def test_whoever_looks_undoes_nothing(store: Store, look: Callable[[Store, object], object]) -> None:
+    store.save(Run(id="1", name="one", backend="slow", tasks=(Task(id="a", name="a"),)))
+    look(store, {"slow": Slow(store)})
+    assert store.get("1").tasks[0].state is State.RUNNING
 
 
 def test_only_a_higher_attempt_opens_a_run_again(store: Store) -> None:
