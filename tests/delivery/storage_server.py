@@ -84,10 +84,15 @@ class _Handler(RequestHandler):
         if wanted and wanted[0] != str(before.get("generation", 0)):
             self._refuse(412, "conditionNotMet")
             return
-        carry_out()
-        after = self._owner.meta(bucket, name) if name and self.command in {"POST", "PUT"} else {}
-        if after and after["generation"] != before.get("generation"):
-            self._owner.finalized(after)
+        answer, self.wfile = self.wfile, io.BytesIO()
+        try:
+            carry_out()
+            after = self._owner.meta(bucket, name) if name and self.command in {"POST", "PUT"} else {}
+            if after and after["generation"] != before.get("generation"):
+                self._owner.finalized(after)
+        finally:
+            answer.write(self.wfile.getvalue())  # only now, so that whoever wrote an object knows that it was told of
+            self.wfile = answer
 
     def _refuse(self, code: int, reason: str) -> None:
         content = json.dumps({"error": {"code": code, "message": reason, "errors": [{"reason": reason}]}}).encode()

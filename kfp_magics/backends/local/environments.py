@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import hashlib
 import importlib.metadata
 import json
 import os
 import shutil
 import sys
+from contextlib import asynccontextmanager
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-from filelock import AsyncFileLock
 
 from kfp_magics.errors import RequirementsError
 from kfp_magics.installer import uv
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from kfp_magics.backends.local.recipe import Recipe
 
 _READY = ".ready"
+_PAUSE = 0.05  # seconds between two looks at a lock that others hold
 _HOPELESS = ("No solution found", "not found in the package registry", "was not found", "Failed to parse", "Failed to")
 
 
@@ -54,26 +57,26 @@ class Environments:
         if key not in self._ready:
             self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             place = self._folder / key
-            async with AsyncFileLock(self._folder / f"{key}.lock", run_in_executor=False):
+            async with _alone(self._folder / f"{key}.lock") as lock:
                 if not (place / _READY).exists():
-                    await self._make(place, recipe, str(wanted["kfp"]))
+                    await self._make(place, recipe, str(wanted["kfp"]), lock)
                     (place / _READY).write_text(json.dumps(wanted), encoding="utf-8")
             os.utime(place / _READY)  # when it was last used
             self._ready[key] = place / "bin" / "python"
         return self._ready[key]
 
-    async def _make(self, place: Path, recipe: Recipe, kfp: str) -> None:
+    async def _make(self, place: Path, recipe: Recipe, kfp: str, lock: int) -> None:
         shutil.rmtree(place, ignore_errors=True)
         try:
-            await _uv("venv", "--quiet", "--no-project", "--python", sys.executable, str(place))
+            await _uv(lock, "venv", "--quiet", "--no-project", "--python", sys.executable, str(place))
             target = ("--python", str(place / "bin" / "python"))
             options = [*_index_options(recipe), *(["--offline"] if self._offline else [])]
             if recipe.packages:
-                await _uv("pip", "install", "--quiet", *target, *options, *recipe.packages)
+                await _uv(lock, "pip", "install", "--quiet", *target, *options, *recipe.packages)
             if kfp.startswith("linked "):
                 self._link_kfp(place)
             elif not _names_kfp(recipe.packages):
-                await _uv("pip", "install", "--quiet", "--no-deps", *target, *options, kfp)
+                await _uv(lock, "pip", "install", "--quiet", "--no-deps", *target, *options, kfp)
         except BaseException:
             shutil.rmtree(place, ignore_errors=True)
             raise
@@ -131,9 +134,29 @@ def _index_options(recipe: Recipe) -> list[str]:
     ]
 
 
-async def _uv(*words: str) -> None:
+@asynccontextmanager
+async def _alone(path: Path) -> AsyncIterator[int]:
+    """Holds a lock. A child that is given it holds it, too: one that outlives its supervisor is waited for."""
+    file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                await asyncio.sleep(_PAUSE)
+        yield file
+    finally:
+        os.close(file)
+
+
+async def _uv(lock: int, *words: str) -> None:
     process = await asyncio.create_subprocess_exec(
-        *uv(*words), stdin=asyncio.subprocess.DEVNULL, stdout=-1, stderr=asyncio.subprocess.STDOUT
+        *uv(*words),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=-1,
+        stderr=asyncio.subprocess.STDOUT,
+        pass_fds=(lock,),
     )
     try:
         output, _ = await process.communicate()
