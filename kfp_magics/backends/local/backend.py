@@ -124,10 +124,16 @@ class LocalBackend:
     def poll(self, run: Run) -> Run:
         """Looks where a run stands; a supervisor that is gone shows as a failure."""
         folder = requests.folder_of(self._settings, run.id)
-        alive = folder.is_dir() and lock.holder(folder) is not None
-        stored = self._store.get(run.id)  # after the look at the lock: the supervisor writes before it lets go
-        if stored.state.final or alive:
-            return stored
+        while True:
+            alive = folder.is_dir() and lock.holder(folder) is not None
+            stored = self._store.get(run.id)  # after the look at the lock: the supervisor writes before it lets go
+            if stored.state.final or alive:
+                return stored
+            # Somebody may have resumed it between the two looks: then it is another attempt, which nobody has seen die.
+            alive = folder.is_dir() and lock.holder(folder) is not None
+            now = self._store.get(run.id)
+            if not alive and (now.attempt, now.state) == (stored.attempt, stored.state):
+                break
         if folder.is_dir():
             clean_up(requests.read(folder).options.executor, self._settings, run.id)
         return ended(stored, State.FAILED, _gone(stored, folder / "supervisor.log"))
