@@ -149,8 +149,6 @@ class Work:
 
     def carry_out(self) -> None:
         """Builds everything, and writes how it ended."""
-        import kfp_magics.cells  # noqa: F401, PLC0415  (before the threads: two that import it at once see half of it)
-
         try:
             with ThreadPoolExecutor(min(_AT_ONCE, len(self._components))) as pool:
                 done = [pool.submit(self._one, component) for component in self._components]

@@ -303,8 +303,6 @@ class Images:
         from kfp_magics.building.choice import check_destination, find_image  # noqa: PLC0415
 
         check_destination(options.registry)
-        import kfp_magics.cells  # noqa: F401, PLC0415  (before the threads: two that import it at once see half of it)
-
         planner = self.planner(asks=False)
 
         def look(component: Component) -> ImageRef | None:

@@ -106,6 +106,7 @@ def content_of(component: Component, *, as_it_is: bool = False) -> Content:
         )
     if component.language == "context":
         return _folder_content(component, as_it_is=as_it_is)
+    import kfp_magics.cells  # noqa: F401, PLC0415  (whole: threads that import parts of it at once may see half of one)
     from kfp_magics.cells.bash import bash_command  # noqa: PLC0415  (only from a notebook, not from a folder)
     from kfp_magics.cells.module import step_module  # noqa: PLC0415  (as above)
 
@@ -125,6 +126,7 @@ def _folder_content(component: Component, *, as_it_is: bool) -> Content:
         rules = f", by the rules of {folder.rules}" if folder.rules else ""
         remark = f"{len(folder.entries)} files of the folder, {folder.size / 1e6:.1f} MB{rules}."
         return Content(folder=folder, secrets=folder.secrets, remarks=(remark,))
+    import kfp_magics.cells  # noqa: F401, PLC0415  (whole: threads that import parts of it at once may see half of one)
     from kfp_magics.cells.context import entrypoint_of_folder  # noqa: PLC0415  (only from a notebook)
 
     words = entrypoint_of_folder(component)

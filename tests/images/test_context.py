@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import os
+import subprocess
+import sys
 import tarfile
 import tracemalloc
 from dataclasses import replace
@@ -114,6 +116,45 @@ def test_a_script_needs_no_python() -> None:
     assert (spec.requirements, spec.env, spec.python) == ((), {}, "")
     assert b"echo $n > $out" in spec.files["src/step_say.sh"]
     assert b"pip" not in spec.files["Dockerfile"]
+
+
+_AT_ONCE = """
+import os, sys, threading
+from kfp_magics.images.context import content_of
+from kfp_magics.model import Component
+
+sys.setswitchinterval(1e-6)
+steps = [
+    Component(name="say", language="bash", source="echo hi"),
+    Component(name="folder", language="context", source="", entry="main.py", context=sys.argv[1]),
+] * 3
+
+def gather():
+    barrier, done = threading.Barrier(len(steps)), []
+
+    def work(step):
+        barrier.wait()
+        content_of(step)
+        done.append(step)
+
+    threads = [threading.Thread(target=work, args=(step,)) for step in steps]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return len(done) == len(steps)
+
+for _ in range(20):
+    if not (pid := os.fork()):
+        os._exit(0 if gather() else 1)
+    assert os.waitpid(pid, 0)[1] == 0
+"""
+
+
+def test_threads_of_a_process_that_has_read_no_cell_gather_steps_at_once(tmp_path: Path) -> None:
+    (tmp_path / "main.py").write_text("print(1)")
+    done = subprocess.run([sys.executable, "-c", _AT_ONCE, str(tmp_path)], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_names_fit_registries() -> None:
