@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable
 
+    from kfp_magics.delivery.newdata.making import Wanted
     from kfp_magics.session import Session
 
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001  (argparse has no public name for it)
@@ -100,19 +101,13 @@ def _add_cd(commands: Commands, open_source: Open) -> None:
     )
     watch = verbs.add_parser("watch", help="watch a folder of this machine; go on where watching stopped")
     watch.add_argument("folder", nargs="?", default="", metavar="DIR", help="folder, or a pattern of files in one")
-    watch.add_argument("values", nargs="*", metavar="key=value", help="arguments of the pipeline: 'data=$uri' epochs=3")
+    _add_rule(watch)
     watch.add_argument("--run", default="", metavar="SOURCE", help="notebook (.ipynb), Python file or pipeline (.yaml)")
-    watch.add_argument("--pipeline", default="", help="which pipeline of it; needed when it has several")
-    watch.add_argument("--function", default="", metavar="FILE", help="Python file; its last function takes the event")
     watch.add_argument("--name", default="", help="name of the watch; made of the folder and the pipeline")
-    watch.add_argument("--gather", type=float, default=0.0, metavar="S", help="one run for all that comes in S seconds")
-    watch.add_argument("--ignore", action="append", default=[], metavar="PATTERN", help="files that start nothing")
     watch.add_argument("--existing", action="store_true", help="files that lie there already start runs as well")
-    watch.add_argument("--backend", default="", help="where runs go; the setting 'backend' when left out")
-    watch.add_argument("--experiment", default="", help="KFP experiment of the runs")
     watch.add_argument("--no-cache", action="store_true", help="run every task again")
     watch.add_argument("--executor", default="", choices=["process", "container"], help="what carries out tasks here")
-    watch.set_defaults(command=lambda words: _watch(words, open_source))
+    watch.set_defaults(command=lambda words: _watch(words, open_source), on="")
     _add_cloud(verbs, open_source)
     known = verbs.add_parser("list", help="what is watched, and what came of it")
     for name, what in (("logs", "what a watcher did"), ("delete", "end a watcher; its runs stay"), ("list", "")):
@@ -123,20 +118,21 @@ def _add_cd(commands: Commands, open_source: Open) -> None:
         other.set_defaults(command=_new_data)
 
 
+def _add_rule(verb: argparse.ArgumentParser) -> None:
+    """What starts a run of what, wherever new files are seen."""
+    verb.add_argument("values", nargs="*", metavar="key=value", help="arguments of the pipeline: 'data=$uri' epochs=3")
+    verb.add_argument("--pipeline", default="", help="which pipeline of it; needed when it has several")
+    verb.add_argument("--function", default="", metavar="FILE", help="Python file; its last function takes the event")
+    verb.add_argument("--gather", type=float, default=0.0, metavar="S", help="one run for all that comes in S seconds")
+    verb.add_argument("--ignore", action="append", default=[], metavar="PATTERN", help="files that start nothing")
+    verb.add_argument("--backend", default="", help="where runs go; the setting 'backend' when left out")
+    verb.add_argument("--experiment", default="", help="KFP experiment of the runs")
+
+
 def _add_cloud(verbs: Commands, open_source: Open) -> None:
     create = verbs.add_parser("create", help="deploy a function that starts a run for each new object of a bucket")
-    create.add_argument(
-        "values", nargs="*", metavar="key=value", help="arguments of the pipeline: 'data=$uri' epochs=3"
-    )
+    _add_rule(create)
     create.add_argument("--run", required=True, metavar="SOURCE", help="notebook (.ipynb), Python file or pipeline")
-    create.add_argument("--pipeline", default="", help="which pipeline of it; needed when it has several")
-    create.add_argument("--function", default="", metavar="FILE", help="Python file; its last function takes the event")
-    create.add_argument(
-        "--gather", type=float, default=0.0, metavar="S", help="one run for all that comes in S seconds"
-    )
-    create.add_argument("--ignore", action="append", default=[], metavar="PATTERN", help="objects that start nothing")
-    create.add_argument("--backend", default="", help="where runs go; the setting 'backend' when left out")
-    create.add_argument("--experiment", default="", help="KFP experiment of the runs")
     test = verbs.add_parser("test", help="serve a function here and send it the event of a file")
     test.add_argument("file", help="a file of this machine, or gs://BUCKET/NAME")
     for verb, options in ((create, (*CREATE, *SHARED)), (test, (*TEST, *SHARED))):
@@ -148,7 +144,6 @@ def _add_cloud(verbs: Commands, open_source: Open) -> None:
 
 
 def _watch(words: argparse.Namespace, open_source: Open) -> int:
-    from kfp_magics.delivery.newdata.making import Wanted  # noqa: PLC0415  (only for new data)
     from kfp_magics.delivery.newdata.verbs import NewData  # noqa: PLC0415
     from kfp_magics.session import Session  # noqa: PLC0415
 
@@ -166,13 +161,7 @@ def _watch(words: argparse.Namespace, open_source: Open) -> int:
             executor=words.executor,
             started_by="cli",
         )
-        wanted = Wanted(
-            values=words.values,
-            name=words.name,
-            function=_text_of(words.function),
-            ignore=words.ignore,
-            gather=words.gather,
-        )
+        wanted = _wanted(words)
         lines = NewData(session.settings, session.store).watch(
             words.folder,
             session.ready(what, lambda _: None, options),
@@ -186,13 +175,10 @@ def _watch(words: argparse.Namespace, open_source: Open) -> int:
     return 0
 
 
-def _create_function(words: argparse.Namespace, open_source: Open) -> int:
-    from kfp_magics.delivery.cloud.verbs import CloudData  # noqa: PLC0415  (only for new data)
-    from kfp_magics.delivery.newdata.making import Wanted  # noqa: PLC0415
+def _wanted(words: argparse.Namespace) -> Wanted:
+    from kfp_magics.delivery.newdata.making import Wanted  # noqa: PLC0415  (only for new data)
 
-    session, what = open_source(words.run, words.pipeline)
-    options = RunOptions(backend=words.backend, experiment=words.experiment, started_by="cli")
-    wanted = Wanted(
+    return Wanted(
         on=words.on,
         values=words.values,
         name=words.name,
@@ -200,6 +186,14 @@ def _create_function(words: argparse.Namespace, open_source: Open) -> int:
         ignore=words.ignore,
         gather=words.gather,
     )
+
+
+def _create_function(words: argparse.Namespace, open_source: Open) -> int:
+    from kfp_magics.delivery.cloud.verbs import CloudData  # noqa: PLC0415  (only for new data)
+
+    session, what = open_source(words.run, words.pipeline)
+    options = RunOptions(backend=words.backend, experiment=words.experiment, started_by="cli")
+    wanted = _wanted(words)
     pipeline = session.ready(what, lambda _: None, options)
     for line in CloudData(session.settings, lambda: session.images).create(
         pipeline, wanted, options, CloudOptions.of(words)

@@ -72,6 +72,16 @@ class IR:
         return found
 
 
+def spec_of(ir: IR, *, cache: bool) -> dict[str, Json]:
+    """A copy of a pipeline's spec as a server is given it: without cache, every task of it runs again."""
+    spec: dict[str, Json] = json.loads(json.dumps(ir.spec))
+    if not cache:
+        for component in (spec["root"], *spec["components"].values()):
+            for task in component.get("dag", {}).get("tasks", {}).values():
+                task.setdefault("cachingOptions", {})["enableCache"] = False
+    return spec
+
+
 def parse(text: str) -> IR:
     """Reads and checks a compiled pipeline.
 

@@ -52,11 +52,7 @@ def body_of(
 
 def pipeline_spec(ir: IR, *, cache: bool = True) -> dict[str, Json]:
     """The pipeline as the server takes it: alone, or with its platform part beside it."""
-    spec = json.loads(json.dumps(ir.spec))
-    if not cache:
-        for component in (spec["root"], *spec["components"].values()):
-            for task in component.get("dag", {}).get("tasks", {}).values():
-                task.setdefault("cachingOptions", {})["enableCache"] = False
+    spec = irs.spec_of(ir, cache=cache)
     return {"pipeline_spec": spec, "platform_spec": dict(ir.platform)} if ir.platform else spec
 
 

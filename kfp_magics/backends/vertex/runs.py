@@ -82,15 +82,10 @@ def job_of(
         connection: Where to.
         name: Display name of the run.
     """
-    spec = json.loads(json.dumps(ir.spec))
-    if not options.cache:
-        for component in (spec["root"], *spec["components"].values()):
-            for task in component.get("dag", {}).get("tasks", {}).values():
-                task.setdefault("cachingOptions", {})["enableCache"] = False
     labels = {LABEL: "kfp-magics", "started-by": label(options.started_by), "experiment": label(options.experiment)}
     raw: dict[str, Json] = {
         "displayName": name[:_LONGEST_NAME],
-        "pipelineSpec": spec,
+        "pipelineSpec": irs.spec_of(ir, cache=options.cache),
         "labels": {key: value for key, value in labels.items() if value},
         "runtimeConfig": {
             "gcsOutputDirectory": pipeline_root(ir, connection),
