@@ -11,7 +11,6 @@ from typing import Any
 import nbformat
 import pytest
 from IPython.core.interactiveshell import InteractiveShell
-from IPython.utils.capture import capture_output
 
 from kfp_magics.errors import (
     ArgumentError,
@@ -24,6 +23,7 @@ from kfp_magics.errors import (
 )
 from kfp_magics.model import State
 from kfp_magics.session import Session
+from tests.ipython import execute, ipython
 
 Run = Callable[..., Any]
 
@@ -68,28 +68,21 @@ def read(path: Any) -> str:
 
 @pytest.fixture
 def cell(monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
-    InteractiveShell.clear_instance()
-    shell = InteractiveShell.instance()
-    shell.run_line_magic("load_ext", "kfp_magics")
-    session: Session = shell._kfp_magics_session
-    session.settings.poll_interval = 0.05
+    with ipython() as shell:
+        session: Session = shell._kfp_magics_session
+        session.settings.poll_interval = 0.05
 
-    def run(text: str, cell_id: str | None = None) -> Any:
-        with capture_output() as captured:
-            done = shell.run_cell(text, cell_id=cell_id)
-        error = done.error_before_exec or done.error_in_exec
-        if error is not None:
-            raise error
-        return done.result if done.result is not None else captured.stdout
+        def run(text: str, cell_id: str | None = None) -> Any:
+            result, printed = execute(shell, text, cell_id)
+            return result if result is not None else printed
 
-    run.session = session  # type: ignore[attr-defined]
-    run.names = shell.user_ns  # type: ignore[attr-defined]
-    yield run
-    for one in session.store.unfinished():
-        session.backend("local").cancel(one)
-        session.watcher.wait(one.id)
-    session.store.close()
-    InteractiveShell.clear_instance()
+        run.session = session  # type: ignore[attr-defined]
+        run.names = shell.user_ns  # type: ignore[attr-defined]
+        yield run
+        for one in session.store.unfinished():
+            session.backend("local").cancel(one)
+            session.watcher.wait(one.id)
+        session.store.close()
 
 
 @pytest.fixture

@@ -14,7 +14,6 @@ import pytest
 import yaml
 from google.protobuf import json_format
 from IPython.core.interactiveshell import InteractiveShell
-from IPython.utils.capture import capture_output
 from kfp.pipeline_spec import pipeline_spec_pb2
 
 from kfp_magics import ir as irs
@@ -24,6 +23,7 @@ from kfp_magics.magics.shell import current_session
 from kfp_magics.model import State
 from kfp_magics.options import BuildOptions, RunOptions
 from kfp_magics.session import Session
+from tests.ipython import execute, ipython
 from tests.kfp.server import KfpServer
 
 PRE = """%%kfp_component
@@ -52,22 +52,15 @@ Cell = Callable[[str], Any]
 @pytest.fixture
 def cell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cell]:
     monkeypatch.chdir(tmp_path)
-    InteractiveShell.clear_instance()
-    shell = InteractiveShell.instance()
-    shell.run_line_magic("load_ext", "kfp_magics")
+    with ipython() as shell:
 
-    def run(text: str) -> Any:
-        with capture_output() as captured:
-            done = shell.run_cell(text)
-        if error := done.error_before_exec or done.error_in_exec:
-            raise error
-        run.said = captured.stdout
-        return done.result
+        def run(text: str) -> Any:
+            result, run.said = execute(shell, text)
+            return result
 
-    for text in (PRE, TUNE, TRAIN, WHOLE):
-        run(text)
-    yield run
-    InteractiveShell.clear_instance()
+        for text in (PRE, TUNE, TRAIN, WHOLE):
+            run(text)
+        yield run
 
 
 def session() -> Session:

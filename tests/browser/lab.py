@@ -16,7 +16,7 @@ from pathlib import Path
 
 import nbformat
 from nbformat.v4 import new_code_cell, new_notebook
-from playwright.sync_api import Browser, Locator, Page
+from playwright.sync_api import Browser, Locator, Page, expect
 
 ARGUMENTS = [
     "--no-sandbox",
@@ -146,6 +146,16 @@ def keep(page: Page, folder: Path, name: str) -> None:
     """Keeps a picture, to be looked at; where, `KFP_MAGICS_SCREENSHOTS` may say."""
     page.mouse.move(0, 0)
     page.screenshot(path=Path(os.environ.get("KFP_MAGICS_SCREENSHOTS", folder)) / f"{name}.png")
+
+
+def look_at(page: Page, folder: Path, name: str) -> None:
+    """Takes a picture of a run in both themes, where axe finds nothing serious."""
+    for theme in ("Dark", "Light"):
+        chosen = f"JupyterLab {theme}"
+        page.evaluate("theme => window.jupyterapp.commands.execute('apputils:change-theme', { theme })", chosen)
+        expect(page.locator("body")).to_have_attribute("data-jp-theme-name", chosen)
+        accessible(page, ".kfpm-panel", ".kfpm-document")
+        keep(page, folder, f"{name}-{theme}")
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from playwright.sync_api import Browser, Page, expect
 from kfp_magics.runs.store import Store
 from tests.images.registries import Server
 
-from .lab import accessible, document, execute, keep, rows, serve, tab, write_notebook
+from .lab import document, execute, look_at, rows, serve, tab, write_notebook
 
 CELLS = (
     "%load_ext kfp_magics",
@@ -58,15 +58,6 @@ def test_images_are_built_and_a_failed_run_is_resumed(
         resume_the_run(page, tmp_path, store, lacking)
         page.close()
         store.close()
-
-
-def look_at(page: Page, folder: Path, name: str) -> None:
-    for theme in ("Dark", "Light"):
-        chosen = f"JupyterLab {theme}"
-        page.evaluate("theme => window.jupyterapp.commands.execute('apputils:change-theme', { theme })", chosen)
-        expect(page.locator("body")).to_have_attribute("data-jp-theme-name", chosen)
-        accessible(page, ".kfpm-panel", ".kfpm-document")
-        keep(page, folder, f"{name}-{theme}")
 
 
 def see_the_images(page: Page, folder: Path, target: str) -> None:

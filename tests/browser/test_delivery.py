@@ -19,7 +19,7 @@ from kfp_magics.runs.store import Store
 from kfp_magics.settings import Settings
 from tests.images.registries import Server
 
-from .lab import Lab, accessible, document, execute, keep, rows, serve
+from .lab import Lab, document, execute, look_at, rows, serve
 
 # The notebook runs as a test of its own. Here it is the story that counts, with steps that learn next to nothing,
 # so that no environment of scikit-learn must be made first.
@@ -86,15 +86,6 @@ def story() -> nbformat.NotebookNode:
             done.append(heavy)
     assert sorted(done) == sorted([*LIGHT, *APP, *APP])  # the app is written twice
     return notebook
-
-
-def look_at(page: Page, folder: Path, name: str) -> None:
-    for theme in ("Dark", "Light"):
-        chosen = f"JupyterLab {theme}"
-        page.evaluate("theme => window.jupyterapp.commands.execute('apputils:change-theme', { theme })", chosen)
-        expect(page.locator("body")).to_have_attribute("data-jp-theme-name", chosen)
-        accessible(page, ".kfpm-panel", ".kfpm-document")
-        keep(page, folder, f"{name}-{theme}")
 
 
 def test_a_commit_builds_and_a_new_file_trains_by_themselves(browser: Browser, lab: Lab, tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ from google.cloud import storage
 from kfp_magics.delivery.cloud.trial import environment, event_of
 from kfp_magics.settings import Settings
 from tests.delivery.storage_server import StorageServer
+from tests.serving import Serving
 
 
 @dataclass
@@ -123,7 +124,7 @@ class Relay:
             thread.join()
 
 
-class Between:
+class Between(Serving):
     """Stands between the function and the server of its runs, and may hold or lose what passes.
 
     Attributes:
@@ -158,16 +159,9 @@ class Between:
             def log_message(self, *words: Any) -> None:
                 """Says nothing."""
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05})
-        self._thread.start()
-
-    def close(self) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
+        listening = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        listening.daemon_threads = True
+        super().__init__(listening)
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import http.server
 import io
 import json
-import threading
 from collections.abc import Callable
 from email.parser import BytesParser
 from functools import partial
@@ -16,10 +15,12 @@ from gcp_storage_emulator.exceptions import NotFound
 from gcp_storage_emulator.server import RequestHandler
 from gcp_storage_emulator.storage import Storage
 
+from tests.serving import Serving
+
 Meta = dict[str, Any]
 
 
-class StorageServer:
+class StorageServer(Serving):
     """Buckets on a port of this machine, one request at a time.
 
     Attributes:
@@ -33,15 +34,7 @@ class StorageServer:
         self.asked: Callable[[str, str], None] = lambda method, path: None
         self.calls: list[tuple[str, str]] = []
         self.storage = Storage(use_memory_fs=True, data_dir=None, project_number=None)
-        self._server = http.server.HTTPServer(("127.0.0.1", 0), partial(_Handler, self))
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05})
-        self._thread.start()
-
-    def close(self) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
+        super().__init__(http.server.HTTPServer(("127.0.0.1", 0), partial(_Handler, self)))
 
     def meta(self, bucket: str, name: str) -> Meta:
         """What is known of an object; empty when there is none."""

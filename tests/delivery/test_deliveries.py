@@ -24,14 +24,13 @@ from kfp_magics.compiler import load_pipeline
 from kfp_magics.delivery.newdata.courier import Courier, words
 from kfp_magics.delivery.newdata.ledger import Batch, Ledger, Watch
 from kfp_magics.delivery.newdata.making import Wanted
-from kfp_magics.delivery.newdata.rules import NewObject, Rule, literal
+from kfp_magics.delivery.newdata.rules import NewObject, Rule
 from kfp_magics.delivery.newdata.verbs import NewData
 from kfp_magics.errors import ArgumentError, UnavailableError
 from kfp_magics.model import Run, State
 from kfp_magics.options import RunOptions
 from kfp_magics.runs import watch as looking
 from kfp_magics.runs.store import Store
-from tests.backends.pipelines import ir_of
 from tests.delivery.counting import counting
 from tests.delivery.watched import Place
 from tests.kfp.pipelines import ir_of as compiled_for_servers
@@ -295,27 +294,8 @@ def test_a_watcher_that_died_before_it_wrote_down_the_run_finds_it(
 # A real process that is really killed.
 
 
-def watched(place: Place, **rule: Any) -> Watch:
-    """Watches the folder of a place with a process of its own."""
-    made = Watch(
-        rule=Rule(
-            name="retrain",
-            on=f"{literal(str(place.folder))}/",
-            pipeline="add",
-            templates={"first": "$size"},
-            as_json=("first",),
-            **rule,
-        ),
-        folder=str(place.folder),
-        ir=ir_of("add"),
-        settings={"home": place.settings.home},
-    )
-    Ledger(place.store).put(made, [])
-    return made
-
-
 def test_a_watcher_that_is_killed_again_and_again_misses_no_file_and_repeats_none(place: Place) -> None:
-    watched(place)
+    place.watch()
     chance = random.Random(7)
     sizes = list(range(1, 13))
     for number, size in enumerate(sizes):
@@ -337,7 +317,7 @@ def test_a_watcher_that_is_killed_again_and_again_misses_no_file_and_repeats_non
 def test_what_came_while_the_server_was_down_is_started_afterwards_once_each(place: Place) -> None:
     server = KfpServer()
     Connections(place.settings.home_path).remember(parse(server.url))
-    one = watched(place)
+    one = place.watch()
     patience = {"home": place.settings.home, "server_patience": 0.2, "server_timeout": 1.0}
     remote = replace(one, backend="kfp", ir=compiled_for_servers("plain"), settings=patience)
     Ledger(place.store).put(replace(remote, rule=replace(one.rule, pipeline="plain", templates={}, as_json=())), [])
@@ -387,7 +367,7 @@ def test_a_run_is_called_after_the_newest_of_its_files() -> None:
 
 
 def test_a_second_watcher_does_not_begin(place: Place) -> None:
-    watched(place)
+    place.watch()
     assert place.watchers.start("retrain") is True
     assert place.watchers.start("retrain") is False
     place.watchers.stop("retrain")
@@ -395,7 +375,7 @@ def test_a_second_watcher_does_not_begin(place: Place) -> None:
 
 
 def test_a_watch_that_is_changed_goes_on_with_what_it_is_now(place: Place) -> None:
-    one = watched(place)
+    one = place.watch()
     place.watchers.start("retrain")
     place.drop("a.csv", "12")
     place.runs(1)
@@ -406,5 +386,5 @@ def test_a_watch_that_is_changed_goes_on_with_what_it_is_now(place: Place) -> No
 
 
 def test_the_body_of_a_watch_holds_nothing_that_json_does_not(place: Place) -> None:
-    one = watched(place)
+    one = place.watch()
     assert Watch.from_json(json.loads(json.dumps(one.to_json()))) == one

@@ -19,7 +19,6 @@ from kfp_magics.delivery.newdata.ledger import Ledger, Watch
 from kfp_magics.delivery.newdata.rules import NewObject, Rule, literal
 from kfp_magics.delivery.newdata.verbs import NewData
 from kfp_magics.runs.store import Store
-from tests.backends.pipelines import ir_of
 from tests.conftest import requires
 from tests.delivery.watched import PATIENCE, Place
 
@@ -210,20 +209,7 @@ def test_what_cannot_be_read_is_told_of_and_taken_when_it_can(elsewhere: Path) -
 
 
 def watched(place: Place, **rule: object) -> Watch:
-    made = Watch(
-        rule=Rule(
-            name="retrain",
-            on=f"{literal(str(place.folder))}/",
-            pipeline="add",
-            templates={"first": "$size"},
-            as_json=("first",),
-            **rule,
-        ),
-        folder=str(place.folder),
-        ir=ir_of("add"),
-        settings={"home": place.settings.home},
-    )
-    Ledger(place.store).put(made, [])
+    made = place.watch(**rule)
     place.watchers.start("retrain")
     place.until(lambda: "Watching" in place.log())
     return made

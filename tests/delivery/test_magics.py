@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
-from IPython.core.interactiveshell import InteractiveShell
-from IPython.utils.capture import capture_output
 
 from kfp_magics.errors import DeliveryError
 from tests.delivery.test_ci import commit, git
 from tests.images.bases import push_description
 from tests.images.registries import Server
+from tests.ipython import ipython, seen
 
 SAY = "%%kfp_component say --lang bash --in text:int\necho $text"
 
@@ -22,20 +22,8 @@ SAY = "%%kfp_component say --lang bash --in text:int\necho $text"
 def cell(registry: Server, repository: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], Any]]:
     monkeypatch.setenv("KFP_MAGICS_REGISTRY", f"{registry.host}/{repository}")
     monkeypatch.setenv("KFP_MAGICS_BASE_IMAGE", push_description(registry, f"{repository}-base"))
-    InteractiveShell.clear_instance()
-    shell = InteractiveShell.instance()
-    shell.run_line_magic("load_ext", "kfp_magics")
-
-    def run(text: str) -> str:
-        with capture_output() as captured:
-            done = shell.run_cell(text)
-        error = done.error_before_exec or done.error_in_exec
-        if error is not None:
-            raise error
-        return captured.stdout + (repr(done.result) if done.result is not None else "")
-
-    yield run
-    InteractiveShell.clear_instance()
+    with ipython() as shell:
+        yield partial(seen, shell)
 
 
 def test_export_check_plan_and_run(cell: Callable[[str], str], tmp_path: Path) -> None:

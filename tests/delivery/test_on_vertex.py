@@ -1,7 +1,6 @@
 """The generated function starts runs on Vertex AI, by its REST interface."""
 
 import json
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -27,10 +26,11 @@ from kfp_magics.runs.store import Store
 from kfp_magics.settings import Settings
 from tests.delivery.served import Served, put
 from tests.delivery.storage_server import StorageServer
+from tests.serving import Serving
 from tests.vertex.server import VertexServer
 
 
-class RestDoor:
+class RestDoor(Serving):
     """The REST interface of Vertex AI before the server that speaks gRPC: messages are Google's, JSON is theirs.
 
     Attributes:
@@ -80,15 +80,10 @@ class RestDoor:
                 """Says nothing."""
 
         self._channel = channel
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05})
-        self._thread.start()
+        super().__init__(ThreadingHTTPServer(("127.0.0.1", 0), Handler))
 
     def close(self) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
+        super().close()
         self._channel.close()
 
 

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 from IPython.core.interactiveshell import InteractiveShell
-from IPython.utils.capture import capture_output
 
 from kfp_magics.backends.connections import Connections, parse
 from kfp_magics.delivery.cloud.trial import environment
@@ -17,6 +16,7 @@ from kfp_magics.model import State
 from kfp_magics.session import Session
 from kfp_magics.settings import Settings
 from tests.gateway.servers import TOKEN, Gateway
+from tests.ipython import execute, ipython
 from tests.local.conftest import Engine
 
 STEP = "%%kfp_component\ndef count(data: str) -> int:\n    return len(open(data).read())"
@@ -30,23 +30,11 @@ def parameters(event):
 @pytest.fixture
 def cell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], str]]:
     monkeypatch.chdir(tmp_path)
-    InteractiveShell.clear_instance()
-    shell = InteractiveShell.instance()
-    shell.run_line_magic("load_ext", "kfp_magics")
-
-    def run(text: str) -> str:
-        with capture_output() as captured:
-            done = shell.run_cell(text)
-        error = done.error_before_exec or done.error_in_exec
-        if error is not None:
-            raise error
-        return captured.stdout
-
-    run(STEP)
-    run(PIPELINE)
-    with Engine(Settings(grace=0.5)):
-        yield run
-    InteractiveShell.clear_instance()
+    with ipython() as shell:
+        for text in (STEP, PIPELINE):
+            execute(shell, text)
+        with Engine(Settings(grace=0.5)):
+            yield lambda text: execute(shell, text)[1]
 
 
 def session() -> Session:

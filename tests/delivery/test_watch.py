@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import nbformat
 import pytest
-from IPython.core.interactiveshell import InteractiveShell
-from IPython.utils.capture import capture_output
 
 from kfp_magics.delivery.newdata.ledger import Ledger
 from kfp_magics.errors import ArgumentError, DefinitionError, DeliveryError, NamesError, NotFoundError
 from tests.delivery.watched import Place
+from tests.ipython import ipython, seen
 from tests.test_cli import kfp_magics
 
 STEP = "%%kfp_component note --lang bash --in data:str --in epochs:int\necho $data"
@@ -23,22 +23,10 @@ PIPELINE = "%%kfp_pipeline\ndef train(data: str, epochs: int = 1):\n    note(dat
 @pytest.fixture
 def cell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], str]]:
     monkeypatch.chdir(tmp_path)
-    InteractiveShell.clear_instance()
-    shell = InteractiveShell.instance()
-    shell.run_line_magic("load_ext", "kfp_magics")
-
-    def run(text: str) -> str:
-        with capture_output() as captured:
-            done = shell.run_cell(text)
-        error = done.error_before_exec or done.error_in_exec
-        if error is not None:
-            raise error
-        return captured.stdout + (repr(done.result) if done.result is not None else "")
-
-    run(STEP)
-    run(PIPELINE)
-    yield run
-    InteractiveShell.clear_instance()
+    with ipython() as shell:
+        for text in (STEP, PIPELINE):
+            seen(shell, text)
+        yield partial(seen, shell)
 
 
 def test_a_new_file_starts_a_run_and_a_killed_watcher_goes_on_where_it_stopped(

@@ -7,12 +7,15 @@ import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-from kfp_magics.delivery.newdata.ledger import Ledger
+from kfp_magics.delivery.newdata.ledger import Ledger, Watch
+from kfp_magics.delivery.newdata.rules import Rule, literal
 from kfp_magics.delivery.newdata.watchers import Watchers
 from kfp_magics.model import Run
 from kfp_magics.runs.store import Store
 from kfp_magics.settings import Settings
+from tests.backends.pipelines import ir_of
 
 PATIENCE = 90.0
 
@@ -32,6 +35,24 @@ class Place:
         draft.write_text(text)
         draft.rename(path)
         return path
+
+    def watch(self, **rule: Any) -> Watch:
+        """Has the folder watched by a process that is not started yet: each file's size is what a run adds to."""
+        made = Watch(
+            rule=Rule(
+                name="retrain",
+                on=f"{literal(str(self.folder))}/",
+                pipeline="add",
+                templates={"first": "$size"},
+                as_json=("first",),
+                **rule,
+            ),
+            folder=str(self.folder),
+            ir=ir_of("add"),
+            settings={"home": self.settings.home},
+        )
+        Ledger(self.store).put(made, [])
+        return made
 
     def runs(self, count: int) -> list[Run]:
         """The runs, the first one first, as soon as there are so many; and no more come."""

@@ -10,14 +10,13 @@ from typing import Any
 
 import nbformat
 import pytest
-from IPython.core.interactiveshell import InteractiveShell
-from IPython.utils.capture import capture_output
 
 from kfp_magics.errors import BuildError, DefinitionError, RunFailedError
 from kfp_magics.model import State
 from kfp_magics.session import Session
 from tests.images.bases import push_description
 from tests.images.registries import Server
+from tests.ipython import execute, ipython
 
 TRAIN = "%%kfp_component\ndef train(n: int) -> int:\n    return n + 1"
 SAY = "%%kfp_component say --lang bash --in text:int\necho $text"
@@ -33,26 +32,19 @@ def target(registry: Server, repository: str, monkeypatch: pytest.MonkeyPatch) -
 
 @pytest.fixture
 def cell(target: str) -> Iterator[Callable[[str], Any]]:
-    InteractiveShell.clear_instance()
-    shell = InteractiveShell.instance()
-    shell.run_line_magic("load_ext", "kfp_magics")
-    session: Session = shell._kfp_magics_session
-    session.settings.poll_interval = 0.05
+    with ipython() as shell:
+        session: Session = shell._kfp_magics_session
+        session.settings.poll_interval = 0.05
 
-    def run(text: str) -> Any:
-        with capture_output() as captured:
-            done = shell.run_cell(text)
-        error = done.error_before_exec or done.error_in_exec
-        if error is not None:
-            raise error
-        return done.result if done.result is not None else captured.stdout
+        def run(text: str) -> Any:
+            result, printed = execute(shell, text)
+            return result if result is not None else printed
 
-    run.session = session  # type: ignore[attr-defined]
-    for text in (TRAIN, SAY, BOTH):
-        run(text)
-    yield run
-    session.store.close()
-    InteractiveShell.clear_instance()
+        run.session = session  # type: ignore[attr-defined]
+        for text in (TRAIN, SAY, BOTH):
+            run(text)
+        yield run
+        session.store.close()
 
 
 def test_build_look_and_run(cell: Any, target: str) -> None:

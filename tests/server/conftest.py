@@ -15,7 +15,6 @@ from pytest_jupyter.jupyter_server import *  # noqa: F403
 from tornado.httpclient import HTTPClientError
 
 from kfp_magics.backends.base import StepSource, SubmitOptions
-from kfp_magics.runs.store import Store
 from kfp_magics.server.base import SERVICE
 from kfp_magics.server.events import SCHEMA_ID
 from kfp_magics.server.service import Service
@@ -56,11 +55,6 @@ def jp_server_config(settings: Settings) -> dict[str, Any]:
 def engine(settings: Settings) -> Iterator[Engine]:
     with Engine(settings) as made:
         yield made
-
-
-@pytest.fixture
-def store(engine: Engine) -> Store:
-    return engine.store
 
 
 @pytest.fixture

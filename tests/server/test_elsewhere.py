@@ -24,13 +24,6 @@ CONTENT = bytes(range(256)) * 2000
 
 
 @pytest.fixture
-def store(settings: Settings) -> Iterator[Store]:
-    made = Store(settings.store_path)
-    yield made
-    made.close()
-
-
-@pytest.fixture
 def cluster(settings: Settings) -> Iterator[KfpServer]:
     settings.server_patience = 0.2
     made = KfpServer()

@@ -78,13 +78,6 @@ def _moved(task: Task, scheme: str, put: Any) -> Task:
 
 
 @pytest.fixture
-def store(settings: Settings) -> Iterator[Store]:
-    made = Store(settings.store_path)
-    yield made
-    made.close()
-
-
-@pytest.fixture
 def places(shared_gateway: Gateway, google_storage: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Places]:
     monkeypatch.setenv("DOOR_TOKEN", shared_gateway.token)
     monkeypatch.setenv("KFP_MAGICS_POLL_INTERVAL", "0.2")

@@ -32,13 +32,6 @@ def settings(monkeypatch: pytest.MonkeyPatch) -> Settings:
 
 
 @pytest.fixture
-def store(settings: Settings) -> Iterator[Store]:
-    made = Store(settings.store_path)
-    yield made
-    made.close()
-
-
-@pytest.fixture
 def server(settings: Settings) -> Iterator[KfpServer]:
     made = KfpServer()
     made.slow = 2.0

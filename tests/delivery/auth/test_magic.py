@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from functools import partial
 
 import nbformat
 import pytest
-from IPython.core.interactiveshell import InteractiveShell
-from IPython.utils.capture import capture_output
 
 from kfp_magics.errors import ArgumentError, DefinitionError
 from tests.delivery.auth.cloud import Cloud
+from tests.ipython import ipython, seen
 
 STEP = "%%kfp_component\nimport vertexai\ndef tune() -> int:\n    return 1"
 
@@ -20,20 +20,8 @@ STEP = "%%kfp_component\nimport vertexai\ndef tune() -> int:\n    return 1"
 @pytest.fixture
 def cell(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    InteractiveShell.clear_instance()
-    shell = InteractiveShell.instance()
-    shell.run_line_magic("load_ext", "kfp_magics")
-
-    def run(text: str) -> str:
-        with capture_output() as captured:
-            done = shell.run_cell(text)
-        error = done.error_before_exec or done.error_in_exec
-        if error is not None:
-            raise error
-        return captured.stdout + (repr(done.result) if done.result is not None else "")
-
-    yield run
-    InteractiveShell.clear_instance()
+    with ipython() as shell:
+        yield partial(seen, shell)
 
 
 def test_shown_written_and_done(cell, tmp_path, monkeypatch) -> None:
