@@ -7,20 +7,20 @@ Only a higher attempt (a retry) opens a run again. What a task gave may still be
 from __future__ import annotations
 
 import json
-import sqlite3
-import threading
-import weakref
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from typing import TYPE_CHECKING, TypeAlias
 
 from kfp_magics.errors import NotFoundError, did_you_mean
 from kfp_magics.model import Run, State, Task
 from kfp_magics.runs import database
 from kfp_magics.runs.images import BuiltImage
+from kfp_magics.runs.transactions import Transactions
 
 if TYPE_CHECKING:
+    import sqlite3
     from collections.abc import Collection, Iterable, Iterator
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from kfp_magics.model import Json
@@ -39,12 +39,7 @@ class Store:
 
     def __init__(self, path: Path, *, patience: float = 30.0) -> None:
         self.path = path
-        self._patience = patience
-        self._local = threading.local()
-        self._opened: list[_Opened] = []
-        self._guard = threading.Lock()
-        # Not when Python ends: threads may use them until then.
-        weakref.finalize(self, _close, self._opened).atexit = False
+        self._transactions = Transactions(path, patience)
 
     def save(self, run: Run) -> Run:
         """Inserts a run or merges what is new about it.
@@ -58,7 +53,7 @@ class Store:
         Raises:
             StoreError: The store cannot be written.
         """
-        with self._transaction() as (connection, revision):
+        with self._transactions.writing() as (connection, revision):
             if connection.execute("SELECT 1 FROM deleted WHERE id = ?", (run.id,)).fetchone():
                 raise NotFoundError(f"The run {run.id!r} was deleted.")
             return self._put(connection, run, revision)
@@ -79,7 +74,7 @@ class Store:
         """
         if now == known:
             return now
-        with self._transaction() as (connection, revision):
+        with self._transactions.writing() as (connection, revision):
             stored = self._load(connection, known.id)
             same = database.dump(stored.to_json()) == database.dump(known.to_json())  # also where a metric is no number
             return self._put(connection, now, revision) if same else stored
@@ -100,7 +95,7 @@ class Store:
         Raises:
             NotFoundError: There is no such run.
         """
-        with self._transaction() as (connection, revision):
+        with self._transactions.writing() as (connection, revision):
             row = connection.execute("SELECT attempt FROM runs WHERE id = ?", (run_id,)).fetchone()
             if row is None:
                 raise NotFoundError(f"There is no run {run_id!r}.")
@@ -266,7 +261,7 @@ class Store:
         Raises:
             NotFoundError: There is no such run.
         """
-        with self._transaction() as (connection, revision):
+        with self._transactions.writing() as (connection, revision):
             self.must_exist(connection, run_id)
             connection.execute(
                 "UPDATE runs SET archived = :archived, revision = :revision WHERE id = :id AND archived <> :archived",
@@ -275,7 +270,7 @@ class Store:
 
     def delete(self, run_id: str) -> None:
         """Forgets a run and its tasks for good; its folder is left alone."""
-        with self._transaction() as (connection, revision):
+        with self._transactions.writing() as (connection, revision):
             if connection.execute("DELETE FROM runs WHERE id = ?", (run_id,)).rowcount:
                 connection.execute("DELETE FROM tasks WHERE run_id = ?", (run_id,))
                 connection.execute("INSERT INTO deleted VALUES (?, ?)", (run_id, revision))
@@ -284,7 +279,7 @@ class Store:
     def remember_image(self, image: BuiltImage) -> None:
         """Keeps an image that was built or found; it becomes the newest of its step there."""
         row = {"repository": image.place, "tag": image.tag, "body": json.dumps(asdict(image))}
-        with self._transaction() as (connection, _):
+        with self._transactions.writing() as (connection, _):
             connection.execute("DELETE FROM images WHERE repository = :repository AND tag = :tag", row)
             connection.execute("INSERT INTO images (repository, tag, body) VALUES (:repository, :tag, :body)", row)
 
@@ -302,25 +297,15 @@ class Store:
 
     def close(self) -> None:
         """Closes the connections of all threads, each as soon as its thread has done with it."""
-        with self._guard:
-            opened = self._opened.copy()
-            self._opened.clear()
-        _close(opened)
+        self._transactions.close()
 
-    @contextmanager
-    def reading(self) -> Iterator[sqlite3.Connection]:
+    def reading(self) -> AbstractContextManager[sqlite3.Connection]:
         """Gives a connection that sees the store as it stands at one moment.
 
         Raises:
             StoreError: The store cannot be read.
         """
-        with self._using() as connection:
-            connection.execute("BEGIN")
-            try:
-                yield connection
-            finally:
-                if connection.in_transaction:  # SQLite itself ends one that meets a damaged file
-                    connection.execute("COMMIT")
+        return self._transactions.reading()
 
     @contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:
@@ -329,88 +314,5 @@ class Store:
         Raises:
             StoreError: The store cannot be written.
         """
-        with self._transaction() as (connection, _):
+        with self._transactions.writing() as (connection, _):
             yield connection
-
-    @contextmanager
-    def _transaction(self) -> Iterator[tuple[sqlite3.Connection, int]]:
-        """Gives a connection that may write, and the revision of what it writes."""
-        with self._using() as connection:
-            connection.execute("BEGIN IMMEDIATE")
-            try:
-                revision = connection.execute("SELECT number FROM change").fetchone()[0] + 1
-                before = connection.total_changes
-                yield connection, revision
-                if connection.total_changes > before:
-                    connection.execute("UPDATE change SET number = ?", (revision,))
-            except BaseException:
-                if connection.in_transaction:
-                    connection.execute("ROLLBACK")
-                raise
-            connection.execute("COMMIT")
-
-    @contextmanager
-    def _using(self) -> Iterator[sqlite3.Connection]:
-        """Gives this thread's connection; one that has seen a damaged file is not used again."""
-        with database.translated(self.path):
-            one = self._taken()
-            try:
-                yield one.connection
-            except sqlite3.Error as error:
-                if not database.is_busy(error):
-                    one.close()
-                raise
-            finally:
-                one.use.release()
-
-    def _taken(self) -> _Opened:
-        while True:
-            one = self._mine()
-            one.use.acquire()
-            if not one.closed:
-                return one
-            one.use.release()
-
-    def _mine(self) -> _Opened:
-        one: _Opened | None = getattr(self._local, "opened", None)
-        if one is None or one.closed or one.file != _identity(self.path):  # removed, or another put in its place
-            if one is not None:
-                one.close()
-            with self._guard:
-                before = _identity(self.path)  # it may be exchanged while it is opened
-                connection = database.connect(self.path, self._patience)
-                one = self._local.opened = _Opened(connection, before or _identity(self.path))
-                for other in self._opened:
-                    if not other.thread.is_alive():  # a kernel's life sees many threads come and go
-                        other.close()
-                self._opened[:] = [*(other for other in self._opened if not other.closed), one]
-        return one
-
-
-@dataclass(eq=False, slots=True)
-class _Opened:
-    """A thread's connection; whoever closes it waits until it is not in use, since SQLite does not."""
-
-    connection: sqlite3.Connection
-    file: tuple[int, int] | None
-    use: threading.RLock = field(default_factory=threading.RLock)
-    thread: threading.Thread = field(default_factory=threading.current_thread)
-    closed: bool = False
-
-    def close(self) -> None:
-        with self.use:
-            self.closed = True
-            self.connection.close()
-
-
-def _close(opened: Iterable[_Opened]) -> None:
-    for one in opened:
-        one.close()
-
-
-def _identity(path: Path) -> tuple[int, int] | None:
-    try:
-        status = path.stat()
-    except FileNotFoundError:
-        return None
-    return status.st_dev, status.st_ino

@@ -245,7 +245,7 @@ def test_a_file_that_cannot_be_used_is_left_as_it_is(tmp_path: Path, make: objec
 def test_a_store_that_nobody_has_any_more_is_closed(tmp_path: Path) -> None:
     store = Store(tmp_path / "runs.sqlite")
     store.save(RUN)
-    [opened] = store._opened
+    [opened] = store._transactions._opened
     del store
     gc.collect()
     with pytest.raises(sqlite3.ProgrammingError, match="closed"):
@@ -369,4 +369,4 @@ def test_connections_of_threads_that_ended_are_closed(tmp_path: Path) -> None:
         thread.start()
         thread.join()
     assert store.change() == 0
-    assert len(store._opened) == 1
+    assert len(store._transactions._opened) == 1

@@ -83,7 +83,7 @@ async def test_much_at_once_is_told_in_short(listen: Any, store: Store) -> None:
         while not event["tasks"]:
             event = await tab()
         assert (len(event["tasks"]), event["complete"]) == (200, False)
-        with store._transaction() as (connection, revision):
+        with store._transactions.writing() as (connection, revision):
             from kfp_magics.runs import database
 
             for number in range(60):
@@ -110,7 +110,7 @@ async def test_a_store_that_is_locked_damaged_removed_or_exchanged(
 ) -> None:
     store.save(Run(id="r", name="x", state=State.FAILED))
     assert (await ask("GET", "/runs/r")).status == 200
-    service.store._patience = 0.1
+    service.store._transactions._patience = 0.1
     service.store.close()
     other = sqlite3.connect(store.path, isolation_level=None)
     other.execute("VACUUM INTO ?", (str(tmp_path / "copy"),))
@@ -127,8 +127,8 @@ async def test_a_store_that_is_locked_damaged_removed_or_exchanged(
     def exchange(content: bytes | None) -> None:
         """What a person does who moves it away: SQLite promises nothing to those who use it at that moment."""
         store.close()
-        with service.store._guard:  # without it nobody opens a connection
-            for one in service.store._opened:
+        with service.store._transactions._guard:  # without it nobody opens a connection
+            for one in service.store._transactions._opened:
                 one.close()
             for suffix in ("", "-wal", "-shm"):
                 Path(f"{store.path}{suffix}").unlink(missing_ok=True)
@@ -156,7 +156,7 @@ async def test_a_folder_that_cannot_be_written_is_said_and_the_server_lives(
 ) -> None:
     service.store.close()
     (tmp_path / "file").write_text("")
-    service.store.path = tmp_path / "file" / "runs.sqlite"
+    service.store._transactions.path = tmp_path / "file" / "runs.sqlite"
     answer = await ask("GET", "/runs")
     assert answer.status == 503
     assert "cannot be opened" in answer.json["message"]

@@ -128,7 +128,7 @@ async def test_long_values_are_cut_on_request_and_what_is_no_json_is_spelled(ask
 
 
 async def test_ten_thousand_runs_are_paged(ask: Ask, store: Store) -> None:
-    with store._transaction() as (connection, revision):
+    with store._transactions.writing() as (connection, revision):
         from kfp_magics.runs import database
 
         for number in range(10_000):
