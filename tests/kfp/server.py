@@ -21,7 +21,7 @@ import yaml
 
 from kfp_magics import mlmd
 from kfp_magics.model import Task
-from tests.kfp import metadata
+from tests.kfp import metadata, natives
 from tests.kfp.workflow import EPOCH, Plan, Workflow, stamp
 
 DEX_PAGE = b"""<html><form method="post" action="/dex/auth/local/login?back=&amp;state=abc">
@@ -89,7 +89,7 @@ class KfpServer:
         dex: Name → password.
         namespaces: Namespace → the tokens that may use it; everybody may when empty.
         skew: Seconds that its clock is ahead.
-        links: See `Workflow`.
+        links: See `Workflow`; ``native``: tasks as version 3 keeps them, which are told only to who asks for all.
         without: Fields that this (older) server does not have.
         words: States that it says in place of others.
         requests: What came, ``METHOD /path?query``.
@@ -312,7 +312,11 @@ class KfpServer:
         return self.error(404, 5, f"ResourceNotFoundError: {what} not found.")
 
     def health(self, **_):
-        found = {"commit_sha": "abc", "tag_name": "2.5.0", "multi_user": self.multi_user}
+        found = {
+            "commit_sha": "abc",
+            "tag_name": "3.0.0" if self.links == "native" else "2.5.0",
+            "multi_user": self.multi_user,
+        }
         return {key: value for key, value in found.items() if key not in self.without}
 
     # Experiments
@@ -365,7 +369,7 @@ class KfpServer:
         )
         return self.shown(run_id)
 
-    def shown(self, run_id):
+    def shown(self, run_id, view=""):
         kept = self.runs[run_id]
         spec = kept.body.get("pipeline_spec") or {}
         spec = spec.get("pipeline_spec", spec)
@@ -379,7 +383,8 @@ class KfpServer:
             declared = spec["root"].get("inputDefinitions", {}).get("parameters", {})
             parameters = {name: one["defaultValue"] for name, one in declared.items() if "defaultValue" in one}
             parameters |= (kept.body.get("runtime_config") or {}).get("parameters") or {}
-            made = Workflow(spec, kept.workflow, plan, int(kept.began + self.skew), self.links, parameters)
+            links = "parents" if self.links == "native" else self.links
+            made = Workflow(spec, kept.workflow, plan, int(kept.began + self.skew), links, parameters)
             details, state = made.details, kept.ended or made.state
             kept.pods = made.pods
         state = state or ("PENDING" if spec or age < self.lasts else "SUCCEEDED")
@@ -390,12 +395,16 @@ class KfpServer:
         shown["storage_state"] = "ARCHIVED" if kept.archived else "AVAILABLE"
         if state == "FAILED":
             shown["error"] = {"code": 13, "message": "task failed"}
-        if details:
+        if details and self.links == "native":
+            results = self.results.get(self.pipeline_of(run_id), []) if over else []
+            tasks = natives.tasks_of(made, results)
+            shown |= {"task_count": len(tasks)} | ({"tasks": tasks} if view == "FULL" else {})
+        elif details:
             shown["run_details"] = {"task_details": details}
         return {key: value for key, value in shown.items() if key not in self.without}
 
-    def get_run(self, run_id, **_):
-        return self.shown(run_id) if run_id in self.runs else self.gone(f"Run {run_id}")
+    def get_run(self, run_id, asked, **_):
+        return self.shown(run_id, asked.get("view", "")) if run_id in self.runs else self.gone(f"Run {run_id}")
 
     def list_runs(self, asked, **_):
         if self.namespaces and asked.get("namespace") not in self.namespaces and not asked.get("experiment_id"):
@@ -407,9 +416,10 @@ class KfpServer:
             bodies = [one for one in bodies if one["experiment_id"] == asked["experiment_id"]]
         found = self.filtered(bodies, asked)
         found.sort(key=lambda one: one["created_at"], reverse="desc" in asked.get("sort_by", ""))
-        size = min(int(asked.get("page_size") or 20), 200)
+        full = self.links == "native" and asked.get("view") == "FULL"
+        size = min(int(asked.get("page_size") or 20), 100 if full else 200)
         start = int(asked.get("page_token") or 0)
-        page = [self.shown(one["run_id"]) for one in found[start : start + size]]
+        page = [self.shown(one["run_id"], asked.get("view", "")) for one in found[start : start + size]]
         more = {"next_page_token": str(start + size)} if start + size < len(found) else {}
         return {"runs": page, "total_size": len(found), **more}
 
@@ -443,7 +453,7 @@ class KfpServer:
 
     def metadata(self, method, body, **_):
         """ML Metadata behind the same address."""
-        if "metadata" in self.without:
+        if "metadata" in self.without or self.links == "native":
             return 404, b"<html>not found</html>", "text/html", {}
         over = [run_id for run_id in self.runs if self.shown(run_id).get("state") == "SUCCEEDED"]
         told = {run_id: self.results.get(self.pipeline_of(run_id), []) for run_id in over}

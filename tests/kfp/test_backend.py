@@ -65,7 +65,7 @@ def test_options_of_the_connection_reach_the_run(server, connect) -> None:
     assert server.experiments[kept.body["experiment_id"]]["namespace"] == "team-a"
 
 
-@pytest.mark.parametrize("links", ["argo", "pods", "parents"])
+@pytest.mark.parametrize("links", ["argo", "pods", "parents", "native"])
 def test_nodes_become_nested_tasks_however_the_server_links_them(server, backend, store, links) -> None:
     server.links = links
     server.plans["watched"] = Plan(

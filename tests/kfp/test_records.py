@@ -59,7 +59,7 @@ def run(backend: KfpBackend, store, name: str = "nested") -> Run:
     return ended(backend, store, backend.submit(ir_of(name), {}, SubmitOptions()))
 
 
-@pytest.mark.parametrize("links", ["argo", "pods", "parents"])
+@pytest.mark.parametrize("links", ["argo", "pods", "parents", "native"])
 def test_values_and_artifacts_are_told_to_their_tasks(server, backend, store, links: str) -> None:
     server.links, server.results = links, results()
     ended_run = run(backend, store)

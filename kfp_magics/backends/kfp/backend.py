@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from kfp_magics import ir as irs
 from kfp_magics.backends.base import trigger_of
 from kfp_magics.backends.connections import Checked, Connection, Connections
-from kfp_magics.backends.kfp import resumed, schedules, submission
+from kfp_magics.backends.kfp import natives, resumed, schedules, submission
 from kfp_magics.backends.kfp import runs as forms
 from kfp_magics.backends.kfp.files import Files, maker_of
 from kfp_magics.backends.kfp.looks import Look, Looks
@@ -225,7 +225,8 @@ class KfpBackend:
         if found.run.state.final and self._is_of_the_attempt_before(run, look.raw):
             found = replace(found, run=run)
         elif ir is not None:
-            records = server.records.of(found.run)
+            told = natives.records(look.raw, found.run.tasks)
+            records = told if told is not None else server.records.of(found.run)
             if records is None and not run.state.final:  # it has ended, and what its steps gave is still to come
                 return replace(found, run=run)
             found = replace(found, run=with_records(found.run, ir, records or {}, run))

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kfp_magics.backends.connections import Checked
+from kfp_magics.backends.kfp.natives import tells_all
 from kfp_magics.errors import LoginError
 
 if TYPE_CHECKING:
@@ -43,11 +44,11 @@ def check(connection: Connection, service_of: Callable[[Connection], Service]) -
     if connection.namespace and not many_users:
         remarks.append("the server is for a single user and does not look at the namespace")
     service.may_list_runs()
-    if trouble := service.metadata.trouble():
+    version = str(health.get("tag_name") or "")
+    if not tells_all(version) and (trouble := service.metadata.trouble()):
         remarks.append(f"{trouble} Values, metrics and artifacts are not shown then: connect to ml-pipeline-ui.")
     if not connection.host.startswith("https://") and connection.login != "no login" and not _is_here(connection.host):
         remarks.append("the login goes over the network without encryption: use https")
-    version = health.get("tag_name") or ""
     name = f"Kubeflow Pipelines {version}" if version and version != "unknown" else "Kubeflow Pipelines"
     return Checked(connection=connection, server=name, user=user_of(service.headers()), remarks=tuple(remarks))
 

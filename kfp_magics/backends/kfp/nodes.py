@@ -127,6 +127,11 @@ class Nodes:
                 return chosen[0]
         return None
 
+    def below(self, owner: Node | None, start: str) -> int:
+        """How many nodes whose names start so say that they are those of a node."""
+        said = [str(node.detail.get("parent_task_id") or "") for node in self._nodes if node.name.startswith(start)]
+        return sum(parent in owner.own for parent in said if parent) if owner is not None else 0
+
     def executors(self, owner: Node, path: str) -> list[Node]:
         """The pods in which a step's code ran, as far as it can be told which are its own."""
         candidates = [node for name, nodes in self._by_name.items() if _is_executor(name) for node in nodes]
@@ -146,6 +151,7 @@ class Nodes:
         """Names that the pod of a step's code may have, the last attempt first."""
         told = [one.pod for one in (self.executors(node, path) if node else ()) if one.pod]
         told += [node.pod] if node and node.pod and not told else []
+        told.reverse()
         if not self.workflow:
             return told
         names = sorted((name for name in self._by_name if _is_executor(name)), key=lambda one: (len(one), one))
@@ -155,7 +161,7 @@ class Nodes:
             for template in _TEMPLATES
             if self.exists(f"{path}.{name}") or name == EXECUTOR
         ]
-        return list(dict.fromkeys([*reversed(told), *derived]))
+        return list(dict.fromkeys([*told, *derived]))
 
 
 def _is_child(node: Node, parent: Node) -> bool:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from kfp_magics import ir as irs
+from kfp_magics.backends.kfp import natives
 from kfp_magics.backends.kfp.nodes import Nodes
 from kfp_magics.backends.kfp.states import state
 from kfp_magics.backends.kfp.tasks import Reader, failure, seconds
@@ -97,7 +98,7 @@ def seen(raw: Mapping[str, Json], ir: IR | None, known: Run) -> Seen:
         known: What is known of it here, which the server does not tell: who started it, and where.
     """
     now = state(raw.get("state"))
-    details = (raw.get("run_details") or {}).get("task_details") or []
+    details = natives.details(raw)
     nodes = Nodes(details)
     values = parameters_of(ir, raw) or dict(known.parameters)
     told = Reader(ir, nodes, now if now.final else None).read(values) if ir is not None else None

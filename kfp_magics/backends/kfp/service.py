@@ -16,7 +16,7 @@ from kfp_magics.backends.kfp.wire import Client, read
 from kfp_magics.errors import BackendError, NotFoundError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     import urllib3
 
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 PAGE = 200
 """Rows of a page: the most that the server gives."""
 _LOOK_PATIENCE = 1.0  # seconds: whoever looks again and again need not be patient
+_RUNS = "/apis/v2beta1/runs"
+_WITH_TASKS = ("view", "FULL")
+"""Asks for the tasks of a run: from version 3 on a server leaves them out elsewise, those before know no such word."""
 _Row = dict[str, "Json"]
 
 
@@ -143,18 +146,13 @@ class Service:
         return sorted(marked, key=lambda one: str(one.get("created_at", "")))
 
     def run(self, run_id: str) -> _Row:
-        """Looks at one run."""
-        return _ask(api.RunServiceApi(self._looking).run_service_get_run, run_id)
+        """Looks at one run, with its tasks."""
+        return read(self._raw(f"{_RUNS}/{{run_id}}", {"run_id": run_id}, [_WITH_TASKS]))
 
     def runs_of(self, run_ids: list[str]) -> list[_Row]:
-        """Looks at many runs with one question; at most a page of them."""
-        found = _ask(
-            api.RunServiceApi(self._looking).run_service_list_runs,
-            page_size=PAGE,
-            filter=_filter({"operation": "IN", "key": "run_id", "string_values": {"values": run_ids}}),
-            **self._namespace,
-        )
-        rows: list[_Row] = found.get("runs", [])
+        """Looks at many runs with one question, with their tasks; at most a page of them."""
+        asked = {"page_size": PAGE, "filter": _filter(_among("run_id", run_ids)), **self._namespace}
+        rows: list[_Row] = read(self._raw(_RUNS, {}, [*asked.items(), _WITH_TASKS])).get("runs", [])
         return rows
 
     def page_of_runs(self, *, token: str = "", size: int = PAGE, name: str = "", archived: bool = False) -> _Row:
@@ -210,8 +208,10 @@ class Service:
         query = f"?{urlencode(self._namespace)}" if self._namespace else ""
         return self._looking.open(self.host + path + query, may_be_a_page=may_be_a_page)
 
-    def _raw(self, path: str, values: dict[str, str]) -> Any:  # noqa: ANN401  (urllib3's response)
-        return self._looking.call_api(path, "GET", values, header_params={"Accept": "*/*"}, _preload_content=False)
+    def _raw(self, path: str, values: dict[str, str], asked: Sequence[tuple[str, Json]] = ()) -> Any:  # noqa: ANN401  (urllib3's response)
+        """Asks for something in words that the generated client does not know."""
+        headers = {"Accept": "*/*"}
+        return self._looking.call_api(path, "GET", values, list(asked), headers, _preload_content=False)
 
     # Pipelines
 
@@ -294,6 +294,10 @@ def _given(words: dict[str, Any]) -> dict[str, Any]:
 
 def _equals(key: str, value: str) -> _Row:
     return {"operation": "EQUALS", "key": key, "string_value": value}
+
+
+def _among(key: str, values: Sequence[str]) -> _Row:
+    return {"operation": "IN", "key": key, "string_values": {"values": list(values)}}
 
 
 def _filter(*predicates: _Row) -> str:

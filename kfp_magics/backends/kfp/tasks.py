@@ -206,7 +206,7 @@ class Reader:
         task = self._told(replace(task, inputs=group_inputs(place.values)), node, None, place.over)
         yield task
         over = _over(task, place)
-        for number in self._numbers(spec, path, place.values):
+        for number in self._numbers(spec, path, place.values, node):
             name = f"{_ITERATION}({number}:{number})"
             inside = f"{path}.{name}"
             item_path = f"{inside}.{_ITEM}"
@@ -225,11 +225,11 @@ class Reader:
     def _after(self, inner: Mapping[str, Json], path: str) -> list[str]:
         return self._after_dag(inner, path) if "dag" in inner else [f"{path}.{EXECUTOR}", f"{path}.{EXECUTOR}(0)"]
 
-    def _numbers(self, spec: Mapping[str, Json], path: str, values: Mapping[str, Json]) -> range:
+    def _numbers(self, spec: Mapping[str, Json], path: str, values: Mapping[str, Json], loop: Node | None) -> range:
         items = _items(spec, values)
         if items is not None:
             return range(len(items))
-        found = 0
+        found = self._nodes.below(loop, f"{_ITERATION}(")
         while found < _MOST_ITERATIONS and self._nodes.exists(f"{path}.{_ITERATION}({found}:{found})"):
             found += 1
         return range(found)
