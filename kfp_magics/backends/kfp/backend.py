@@ -9,7 +9,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from kfp_magics import ir as irs
-from kfp_magics.backends.base import trigger_of
 from kfp_magics.backends.connections import Checked, Connection, Connections
 from kfp_magics.backends.kfp import natives, resumed, schedules, submission
 from kfp_magics.backends.kfp import runs as forms
@@ -35,7 +34,6 @@ if TYPE_CHECKING:
 
 _STALE_AFTER = 1 / 3  # of the time that an answer may take: without one for so long, a view says so
 _FOLLOW = 2.0  # seconds between two looks at a log
-_SETTLING = 60.0  # seconds for which a server may still show how the attempt before a retry ended
 _KEPT = 500  # compiled pipelines of runs that are kept in memory
 
 
@@ -222,7 +220,8 @@ class KfpBackend:
         ir = self._pipeline(server.service, look.raw, run)
         found = forms.seen(look.raw, ir, run)
         found = replace(found, run=replace(found.run, tasks=self._cells.put(run.id, found.run.tasks)))
-        if found.run.state.final and self._is_of_the_attempt_before(run, look.raw):
+        folder = requests.folder_of(self._settings, run.id)
+        if found.run.state.final and resumed.is_of_the_attempt_before(folder, run, look.raw):
             found = replace(found, run=run)
         elif ir is not None:
             told = natives.records(look.raw, found.run.tasks)
@@ -271,25 +270,11 @@ class KfpBackend:
         token = ""
         while len(found) < limit:
             page = service.page_of_runs(token=token, size=limit - len(found), name=search)
-            found += [self._foreign(service, raw) for raw in page.get("runs", ())]
+            found += [forms.foreign(raw, service) for raw in page.get("runs", ())]
             token = page.get("next_page_token", "")
             if not token:
                 break
         return found[:limit]
-
-    def _foreign(self, service: Service, raw: Mapping[str, Json]) -> Run:
-        info = (raw.get("pipeline_spec") or {}).get("pipelineInfo") or {}
-        trigger = trigger_of(str(raw.get("description", "")))
-        known = Run(
-            id=str(raw.get("run_id", "")),
-            name="",
-            pipeline=str(info.get("name", "")),
-            backend=self.name,
-            target=service.connection.name,
-            url=service.page_url(str(raw.get("run_id", ""))),
-            started_by="schedule" if raw.get("recurring_run_id") else trigger or "somebody",
-        )
-        return replace(forms.seen(raw, None, known).run, pipeline=known.pipeline)
 
     def find(self, run_id: str) -> Run | None:
         """Looks for a run on all servers that are known; see `KeepsRuns.find`."""
@@ -303,7 +288,7 @@ class KfpBackend:
                 experiment = service.experiment_name(str(raw.get("experiment_id", "")))
             except (NotFoundError, BackendError):  # not there, or that server does not answer
                 continue
-            run = replace(self._foreign(service, raw), experiment=experiment)
+            run = replace(forms.foreign(raw, service), experiment=experiment)
             return self._read(server, Look(raw=raw, good=time.time()), run).run
         return None
 
@@ -375,29 +360,15 @@ class KfpBackend:
             )
         server = self._server(run.target)
         service, before = server.service, server.looks.at(run.id).raw or {}
-        self._remember_end(run, str(before.get("finished_at", "")))
+        resumed.remember_end(requests.folder_of(self._settings, run.id), before)
         try:
             service.act("retry", run.id)
         except UncertainError:
             if self._look(run, now=True).state.final:
                 raise
         tasks = tuple(task if task.state is State.SUCCEEDED else _again(task) for task in current.tasks)
-        resumed = replace(current, attempt=run.attempt + 1, state=State.PENDING, finished=None, error=None, tasks=tasks)
-        return self._store.save(resumed)
-
-    def _remember_end(self, run: Run, finished: str) -> None:
-        folder = requests.folder_of(self._settings, run.id)
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        (folder / "retried").write_text(finished, encoding="utf-8")
-
-    def _is_of_the_attempt_before(self, run: Run, raw: Mapping[str, Json]) -> bool:
-        """Whether the server still shows how the run ended before it was resumed."""
-        path = requests.folder_of(self._settings, run.id) / "retried"
-        try:
-            same = path.read_text(encoding="utf-8") == str(raw.get("finished_at", ""))
-            return run.attempt > 1 and same and time.time() - path.stat().st_mtime < _SETTLING
-        except OSError:
-            return False
+        again = replace(current, attempt=run.attempt + 1, state=State.PENDING, finished=None, error=None, tasks=tasks)
+        return self._store.save(again)
 
     def archive(self, run: Run, *, archived: bool) -> None:
         """Takes a run out of the server's usual list, or puts it back; see `KeepsRuns.archive`."""

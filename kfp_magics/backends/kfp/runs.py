@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from kfp_magics import ir as irs
+from kfp_magics.backends.base import trigger_of
 from kfp_magics.backends.kfp import natives
 from kfp_magics.backends.kfp.nodes import Nodes
 from kfp_magics.backends.kfp.states import state
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from kfp_magics.backends.base import SubmitOptions
     from kfp_magics.backends.connections import Connection
+    from kfp_magics.backends.kfp.service import Service
     from kfp_magics.ir import IR
     from kfp_magics.model import Json
 
@@ -121,6 +123,30 @@ def seen(raw: Mapping[str, Json], ir: IR | None, known: Run) -> Seen:
         stale_reason="",
     )
     return Seen(run=run, pods=told.pods if told is not None else {})
+
+
+def foreign(raw: Mapping[str, Json], service: Service) -> Run:
+    """A run that is not known here, without its tasks.
+
+    Args:
+        raw: What its server says of it.
+        service: The server.
+    """
+    spec: Mapping[str, Json] = raw.get("pipeline_spec") or {}
+    info = (spec.get("pipeline_spec") or spec).get("pipelineInfo") or {}
+    run_id = str(raw.get("run_id", ""))
+    known = Run(
+        id=run_id,
+        name="",
+        pipeline=str(info.get("name", "")),
+        backend="kfp",
+        target=service.connection.name,
+        url=service.page_url(run_id),
+        started_by="schedule"
+        if raw.get("recurring_run_id")
+        else trigger_of(str(raw.get("description", ""))) or "somebody",
+    )
+    return replace(seen(raw, None, known).run, pipeline=known.pipeline)
 
 
 def _error(raw: Mapping[str, Json], now: State) -> Failure | None:
