@@ -47,13 +47,22 @@ def size_text(count: float) -> str:
     return f"{count:.1f} GB"
 
 
-def lasted(one: Run | Task) -> str:
-    """How long a run or a task took, or has taken so far as is known; nothing before it starts."""
+def lasted(one: Run | Task, stale: float | None = None) -> str:
+    """How long a run or a task took, or has taken so far as is known; nothing before it starts.
+
+    Args:
+        one: The run or the task.
+        stale: Since when nothing is known of it, in seconds since the epoch.
+    """
     if one.started is None:
         return ""
-    moments = (one.finished, getattr(one, "stale", None), time.time())  # a run says since when nothing is known of it
-    end = next(moment for moment in moments if moment is not None)
+    end = next(moment for moment in (one.finished, stale, time.time()) if moment is not None)
     return duration(max(0.0, end - one.started))
+
+
+def stale_since(run: Run) -> str:
+    """Since when a run's backend has not told where it stands, and why; nothing while it does."""
+    return f"stale since {when(run.stale)}: {run.stale_reason}" if run.stale else ""
 
 
 def when(seconds: float) -> str:
@@ -90,7 +99,7 @@ def runs_table(runs: Sequence[Run]) -> str:
         (
             run.id,
             f"{MARKS[run.state]} {run.state}{' (stale)' if run.stale else ''}",
-            lasted(run),
+            lasted(run, run.stale),
             run.pipeline,
             run.name,
             when(run.created),
@@ -102,37 +111,42 @@ def runs_table(runs: Sequence[Run]) -> str:
 
 def run_tree(run: Run) -> str:
     """Shows a run with its tasks, groups before their members."""
-    head = f"{MARKS[run.state]} {run.name}  {run.state}  {lasted(run)}".rstrip() + f"  ({run.id})"
+    head = f"{MARKS[run.state]} {run.name}  {run.state}  {lasted(run, run.stale)}".rstrip() + f"  ({run.id})"
     lines = [head]
     if run.started_by.startswith(TRIGGER):
         lines.append(f"    started by {run.started_by.removeprefix(TRIGGER)}")
     if run.stale:
-        lines.append(f"    stale since {when(run.stale)}: {run.stale_reason}")
+        lines.append(f"    {stale_since(run)}")
     if run.error:
         lines += [f"    {line}" for line in (run.error.message, run.error.hint) if line]
-    lines += task_lines(run.tasks)
+    lines += task_lines(run.tasks, run.stale)
     return "\n".join(lines)
 
 
-def task_lines(tasks: Sequence[Task]) -> list[str]:
-    """Writes a line for each task, members indented below their group."""
+def task_lines(tasks: Sequence[Task], stale: float | None = None) -> list[str]:
+    """Writes a line for each task, members indented below their group.
+
+    Args:
+        tasks: The tasks of a run or a pipeline.
+        stale: Since when nothing is known of them.
+    """
     members: dict[str, list[Task]] = {}
     for task in tasks:
         members.setdefault(task.parent, []).append(task)
-    return _branch("", members, "  ")
+    return _branch("", members, "  ", stale)
 
 
-def _branch(parent: str, members: dict[str, list[Task]], indent: str) -> list[str]:
+def _branch(parent: str, members: dict[str, list[Task]], indent: str, stale: float | None) -> list[str]:
     lines: list[str] = []
     for task in members.get(parent, ()):
         name = f"[{task.name}]" if task.kind == "iteration" else task.name
-        notes = [lasted(task) if task.kind != "iteration" else "", "cached" if task.cached else ""]
+        notes = [lasted(task, stale) if task.kind != "iteration" else "", "cached" if task.cached else ""]
         why = task.error.message if task.error and task.id not in members else task.reason
         line = f"{indent}{MARKS[task.state]} {name}  " + "  ".join(note for note in notes if note)
         lines.append((line + (f"  {why}" if why and not task.cached else "")).rstrip())
         if task.error and task.error.line and task.id not in members:
             lines.append(f"{indent}    line {task.error.line}: {task.error.text}")
-        lines += _branch(task.id, members, indent + "  ")
+        lines += _branch(task.id, members, indent + "  ", stale)
     return lines
 
 

@@ -7,13 +7,14 @@ and reads as text.
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from kfp_magics.model import TRIGGER, State
-from kfp_magics.runs.text import MARKS, lasted, value_text, when
+from kfp_magics.runs.text import MARKS, lasted, stale_since, value_text, when
 from kfp_magics.widgets.layout import Box, arrange
 
 if TYPE_CHECKING:
@@ -37,13 +38,21 @@ def run_html(run: Run, tails: Mapping[str, str] | None = None) -> str:
     things = ("image" if run.kind == "build" else "step") + ("" if number == 1 else "s")
     head = (
         f"<h4><span class='t-{run.state}'>{MARKS[run.state]}</span> {escape(run.name)}</h4>"
-        f"<div class='q'>{run.state}{', ' + lasted(run) if run.started else ''} · {number} {things} · "
+        f"<div class='q'>{run.state}{', ' + lasted(run, run.stale) if run.started else ''} · {number} {things} · "
         f"{escape(run.id)}{' · ' + when(run.created) if run.created else ''}{escape(_trigger(run))}</div>"
     )
+    head += f"<div class='q'>{escape(stale_since(run))}</div>" if run.stale else ""
     error = _error(run.error) if run.error else ""
     given = _table("Parameters", run.parameters) + _table("Outputs", run.outputs)
     chosen = next((task.id for task in run.tasks if task.state is State.FAILED and task.has_log), "")
-    return _frame(head + error, run.tasks, chosen=chosen, tails=tails or {}, below=given)
+    return _frame(head + error, _as_known(run), chosen=chosen, tails=tails or {}, below=given)
+
+
+def _as_known(run: Run) -> list[Task]:
+    """The tasks; where nothing is known of the run any more, none of them goes on after that."""
+    goes_on = [task.started is not None and task.finished is None for task in run.tasks]
+    times = [run.stale if going else task.finished for task, going in zip(run.tasks, goes_on, strict=True)]
+    return [replace(task, finished=time) for task, time in zip(run.tasks, times, strict=True)]
 
 
 def _trigger(run: Run) -> str:

@@ -123,6 +123,20 @@ describe('the view', () => {
     expect(document.querySelector('.kfpm-head')?.textContent).toContain('started by gs://data/in/<b>a</b>.csv');
   });
 
+  it('counts no second of a run that nobody can ask about', () => {
+    const going = { ...copy(), state: 'running' as const, finished: null, started: 1000 };
+    going.tasks = going.tasks.map(task =>
+      task.id === 'clean-up' ? { ...task, state: 'running', started: 1000, finished: null } : task
+    );
+    view.update({ ...going, stale: 1003, stale_reason: 'the server fails (500)' });
+    expect(document.querySelector('.kfpm-head')?.textContent).toMatch(/running · 3\.0 s · .* · stale since .*: the server fails \(500\)/);
+    expect(box('clean-up').textContent).toContain('3.0 s');
+    expect(document.querySelector('.kfpm-run')?.hasAttribute('data-stale')).toBe(true);
+    view.update({ ...going, stale: null, started: Date.now() / 1000 - 100 });
+    expect(document.querySelector('.kfpm-head')?.textContent).toMatch(/running · 1 m 40 s · [^·]*$/);
+    expect(document.querySelector('.kfpm-run')?.hasAttribute('data-stale')).toBe(false);
+  });
+
   it('never reads a value as HTML', () => {
     view.update(run);
     expect(document.querySelector('b')).toBeNull();

@@ -90,6 +90,13 @@ def test_artifacts() -> None:
 
 
 def test_a_run_that_nobody_can_ask_about_says_since_when() -> None:
-    run = Run(id="r", name="away", state=State.RUNNING, stale=1_780_000_000.0, stale_reason="the server fails (500)")
+    then = 1_780_000_000.0
+    step = Task(id="t", name="train", state=State.RUNNING, started=then - 3)
+    run = Run(id="r", name="away", state=State.RUNNING, started=then - 5, tasks=(step,))
+    run = replace(run, stale=then, stale_reason="the server fails (500)")
     assert "running (stale)" in text.runs_table([run])
-    assert text.run_tree(run).splitlines()[1] == f"    stale since {text.when(1_780_000_000.0)}: the server fails (500)"
+    assert text.run_tree(run).splitlines() == [
+        "▶ away  running  5.0 s  (r)",
+        f"    stale since {text.when(then)}: the server fails (500)",
+        "  ▶ train  3.0 s",  # nobody knows whether it goes on
+    ]

@@ -198,3 +198,14 @@ def test_a_run_says_which_new_data_started_it() -> None:
     shown = run_html(replace(EXAMPLE, started_by=f"trigger: gs://data/{EVIL}"))
     assert "started by gs://data/&lt;script&gt;" in shown
     assert EVIL not in shown
+
+
+def test_a_run_that_nobody_can_ask_about_says_since_when_and_counts_no_second_more() -> None:
+    step = Task(id="t", name="t", state=State.RUNNING, started=997.0)
+    ended = Task(id="e", name="e", state=State.SUCCEEDED, started=995.0, finished=996.0)
+    run = Run(id="r", name="r", state=State.RUNNING, started=995.0, tasks=(ended, step))
+    shown = run_html(replace(run, stale=1000.0, stale_reason=f"the server fails {EVIL}"))
+    assert "stale since" in shown
+    assert "the server fails &lt;script&gt;" in shown
+    assert set(re.findall(r"[\d.]+ s\b", shown)) == {"5.0 s", "3.0 s", "1.0 s"}
+    assert "stale" not in run_html(run)

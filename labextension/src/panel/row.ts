@@ -5,7 +5,7 @@ import type { Line } from '../model/runs';
 import { element } from '../view/dom';
 import { t, tn } from '../view/i18n';
 import { stateIcon } from '../view/icons';
-import { ago, fileName, lasted, moment, staleSince, starter, stateWord, visible } from '../view/text';
+import { ago, asOf, fileName, lasted, moment, staleSince, starter, stateWord, visible } from '../view/text';
 import { isFinal, type State } from '../view/types';
 
 const LONG = 300; // characters of a name that are put into the page
@@ -28,6 +28,7 @@ export function drawLine(line: Line | undefined, node: HTMLElement, marks: LineM
     'aria-setsize': isGroup ? undefined : String(line.of),
     'data-kfpm-run': isGroup ? undefined : text,
     'data-state': isGroup ? undefined : line.row?.state,
+    'data-stale': isGroup || line.row === undefined || staleSince(line.row) === '' ? undefined : '',
     'data-kind': isGroup ? undefined : line.row?.kind,
     'data-url': isGroup ? undefined : line.row?.url,
     'data-notebook': isGroup ? undefined : line.row?.notebook_path || line.row?.notebook
@@ -73,7 +74,7 @@ function rowParts(row: RunRow | undefined, marks: LineMarks): Node[] {
     return [element('span', { class: 'kfpm-row-wait', 'aria-label': t('loading') })];
   }
   const name = element('span', { class: 'kfpm-row-title' }, visible(row.name.slice(0, LONG)) || row.id);
-  const took = lasted(row, marks.now);
+  const took = lasted(row, asOf(row, marks.now));
   const kind = row.kind === 'build' ? t('image build') : row.kind === 'try' ? t('trial') : row.pipeline;
   // A name that nobody chose says the pipeline already, and so does the head of its group.
   const isSaid = row.name.startsWith(kind) || marks.grouping === 'pipeline';

@@ -10,7 +10,7 @@ import { element } from '../view/dom';
 import { t } from '../view/i18n';
 import { stateIcon } from '../view/icons';
 import { TaskViews } from '../view/tasks';
-import { ago, isPage, lasted, staleSince, starter, stateWord, stepsDone, trigger, visible } from '../view/text';
+import { ago, asOf, isPage, lasted, staleSince, starter, stateWord, stepsDone, trigger, visible } from '../view/text';
 import { canRetry, isFinal, isStep, mostTelling, type Run } from '../view/types';
 import type { ArtifactContext } from './artifacts';
 import { RunPane } from './runpane';
@@ -62,12 +62,14 @@ export class RunPage {
       return;
     }
     const now = this.model.now;
+    const known = asOf(run, now);
     this.node.dataset['state'] = run.state;
+    this.node.toggleAttribute('data-stale', staleSince(run) !== '');
     this.drawHead(run, now);
     this.drawActions(run);
     this.drawTrouble(run);
     const selected = this.selected(run);
-    this.tasks.update(run.tasks, selected, now);
+    this.tasks.update(run.tasks, selected, known);
     const task = run.tasks.find(one => one.id === selected);
     const pane = task === undefined ? this.runPane : this.taskPane;
     if (this.side.firstChild !== pane.node) {
@@ -76,7 +78,7 @@ export class RunPage {
     if (task === undefined) {
       this.runPane.update(run);
     } else {
-      this.taskPane.update(task, now);
+      this.taskPane.update(task, known);
     }
     const says = `${visible(run.name)} ${stateWord(run.state)}`;
     if (says !== this.said) {
@@ -126,7 +128,7 @@ export class RunPage {
     const done = steps.filter(task => isFinal(task.state)).length;
     const facts = [
       stateWord(run.state),
-      lasted(run, now),
+      lasted(run, asOf(run, now)),
       stepsDone(done, steps.length, run.kind),
       run.pipeline === run.name ? '' : visible(run.pipeline.slice(0, 200)),
       trigger(run) === '' ? starter(run) : t('started by %1', trigger(run)),

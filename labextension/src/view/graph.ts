@@ -28,6 +28,7 @@ export class Graph implements TasksView {
   private readonly choices = { items: new Set<string>(), open: new Set<string>(), closed: new Set<string>() };
   private tasks: readonly Task[] = [];
   private selected = '';
+  private now = 0;
 
   constructor(private readonly callbacks: Callbacks) {
     this.canvas.setAttribute('aria-label', t('Graph of the run'));
@@ -40,6 +41,7 @@ export class Graph implements TasksView {
   update(tasks: readonly Task[], selected: string, now: number): void {
     this.tasks = tasks;
     this.selected = selected;
+    this.now = now;
     const folded = fold(tasks, this.choices);
     const shape = JSON.stringify([folded.tasks.map(task => [task.id, task.needs]), [...folded.closed], [...folded.hidden]]);
     if (shape !== this.shape) {
@@ -133,7 +135,7 @@ export class Graph implements TasksView {
   }
 
   private redraw(): void {
-    this.update(this.tasks, this.selected, Date.now() / 1000);
+    this.update(this.tasks, this.selected, this.now);
   }
 
   private edges(drawing: Drawing): SVGElement {

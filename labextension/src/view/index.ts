@@ -6,7 +6,7 @@ import { element } from './dom';
 import { stateIcon } from './icons';
 import { t } from './i18n';
 import { TaskViews } from './tasks';
-import { lasted, staleSince, stateWord, stepsDone, trigger, visible } from './text';
+import { asOf, lasted, staleSince, stateWord, stepsDone, trigger, visible } from './text';
 import { isFinal, isStep, mostTelling, type Run } from './types';
 
 export interface Callbacks {
@@ -82,8 +82,9 @@ export class RunView {
     if (run === undefined) {
       return;
     }
-    const now = Date.now() / 1000;
+    const now = asOf(run, Date.now() / 1000);
     this.root.dataset['state'] = run.state;
+    this.root.toggleAttribute('data-stale', staleSince(run) !== '');
     this.head.replaceChildren(...heading(run, now));
     this.tasks.update(run.tasks, this.selected, now);
     this.details.update(

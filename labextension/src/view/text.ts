@@ -47,9 +47,14 @@ export function duration(seconds: number): string {
   return `${Math.floor(whole / 86400)} d ${two(Math.floor((whole % 86400) / 3600))} h`;
 }
 
-/** How long something took, or has taken until now (seconds since the epoch); the time that nobody knows of does not count. */
-export function lasted(one: { started: number | null; finished: number | null; stale?: number | null }, now: number): string {
-  return one.started === null ? '' : duration(Math.max(0, (one.finished ?? one.stale ?? now) - one.started));
+/** How long something took, or has taken until now (seconds since the epoch). */
+export function lasted(one: { started: number | null; finished: number | null }, now: number): string {
+  return one.started === null ? '' : duration(Math.max(0, (one.finished ?? now) - one.started));
+}
+
+/** The moment for which a run and its tasks are drawn: of what nobody knows of, no time goes on. */
+export function asOf(run: { stale?: number | null }, now: number): number {
+  return run.stale ?? now;
 }
 
 /** How long ago a moment was. */
@@ -75,7 +80,9 @@ export function staleSince(run: Pick<Run, 'stale' | 'stale_reason'>): string {
   if (typeof run.stale !== 'number') {
     return '';
   }
-  return t('stale since %1: %2', moment(run.stale), visible(run.stale_reason ?? ''));
+  const then = new Date(run.stale * 1000);
+  const isToday = then.toDateString() === new Date().toDateString();
+  return t('stale since %1: %2', isToday ? then.toLocaleTimeString() : moment(run.stale), visible(run.stale_reason ?? ''));
 }
 
 /** A moment in full, in the user's way. */
