@@ -7,11 +7,10 @@ import re
 from contextlib import suppress
 from dataclasses import dataclass, field
 from graphlib import CycleError, TopologicalSorter
-from typing import TYPE_CHECKING, Any, TypeVar
-
-import yaml
+from typing import TYPE_CHECKING, TypeVar
 
 from kfp_magics.errors import ArgumentError, DefinitionError
+from kfp_magics.ir_yaml import documents
 from kfp_magics.model import MISSING, Port, Task
 
 if TYPE_CHECKING:
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
     from kfp_magics.model import Json, TaskKind
 
 T = TypeVar("T")
-_Loader: type[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 TYPES = {
     "NUMBER_INTEGER": "int",
     "NUMBER_DOUBLE": "float",
@@ -32,6 +30,7 @@ TYPES = {
     "TASK_FINAL_STATUS": "TaskFinalStatus",
 }
 """KFP's words for types of parameters → ours."""
+_SCHEMA = "2"  # the first number of KFP's schemaVersion; those behind it only add to it
 _HINT = "Compile the pipeline with kfp 2: kfp.compiler.Compiler().compile(pipeline, 'pipeline.yaml')"
 
 
@@ -91,11 +90,8 @@ def parse(text: str) -> IR:
     Raises:
         DefinitionError: It is no KFP v2 IR, refers to something that is not there, or goes in a circle.
     """
-    try:
-        documents = [one for one in yaml.load_all(text, Loader=_Loader) if one is not None]
-    except yaml.YAMLError as error:
-        raise DefinitionError(f"The compiled pipeline is no YAML: {' '.join(str(error).split())}", _HINT) from error
-    spec = documents[0] if documents else None
+    found = documents(text)
+    spec = found[0] if found else None
     if not isinstance(spec, dict):
         raise DefinitionError("The compiled pipeline is empty, or no YAML mapping.", _HINT)
     spec = spec.get("pipelineSpec", spec)
@@ -105,11 +101,22 @@ def parse(text: str) -> IR:
         raise DefinitionError("This is a KFP component of version 1, not a compiled pipeline.", _HINT)
     if not isinstance(spec.get("root"), dict) or "dag" not in spec["root"]:
         raise DefinitionError("The compiled pipeline has no 'root' with a 'dag'.", _HINT)
-    if len(documents) > 2:
-        raise DefinitionError("The compiled pipeline has more than two YAML documents.", _HINT)
-    ir = IR(text=text, spec={"components": {}, **spec}, platform=documents[1] if len(documents) > 1 else {})
+    if len(found) > 2 or not all(isinstance(one, dict) for one in found):
+        raise DefinitionError("Behind the compiled pipeline stands more than its platform part.", _HINT)
+    _check_version(spec)
+    ir = IR(text=text, spec={"components": {}, **spec}, platform=found[1] if len(found) > 1 else {})
     _check(ir)
     return ir
+
+
+def _check_version(spec: Mapping[str, Json]) -> None:
+    version = str(spec.get("schemaVersion", _SCHEMA))
+    if version.partition(".")[0] != _SCHEMA:
+        by = f" by {spec['sdkVersion']}" if spec.get("sdkVersion") else ""
+        raise DefinitionError(
+            f"The pipeline was compiled{by} in version {version} of KFP's format, and this reads version {_SCHEMA}.",
+            "Take a newer kfp-magics (pip install -U kfp-magics), or compile it with kfp 2.",
+        )
 
 
 def _check(ir: IR) -> None:

@@ -71,8 +71,28 @@ def test_what_is_no_pipeline_is_refused(change: Change, says: str) -> None:
 
 @pytest.mark.parametrize(
     ("text", "says"),
-    [("", "is empty"), ("just text", "no YAML mapping"), ("a: [", "no YAML"), ("a: 1\n" * 2, "'root'")],
+    [
+        ("", "is empty"),
+        ("just text", "no YAML mapping"),
+        ("a: [", "no YAML"),
+        ("a: 1\n" * 2, "'root'"),
+        ("\n".join(["a0: &a0 [x]", *(f"a{n}: &a{n} [{','.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 10))]), "64 MB"),
+        ("a: &a [*a]", "nested too deeply"),
+        ("a: " + "[" * 500 + "]" * 500, "nested too deeply"),
+        ("a: " + "[" * 50_000, "no YAML"),
+        ("\n".join(["a0: &a0 {x: 1}", *(f"a{n}: &a{n} {{<<: [*a{n - 1}]}}" for n in range(1, 3))]), "'<<' is not"),
+        ("a: !!set {x, y}", "holds a set"),
+        ("on: x", "a key that is no text: True"),
+        (json.dumps(SPEC) + "\n---\ntext", "more than its platform part"),
+        (json.dumps(SPEC) + "\n---\n{}\n---\n{}", "more than its platform part"),
+        (json.dumps(SPEC | {"schemaVersion": "3.0.0", "sdkVersion": "kfp-4.0.0"}), "by kfp-4.0.0 in version 3.0.0"),
+    ],
 )
 def test_text_that_is_none_is_refused(text: str, says: str) -> None:
     with pytest.raises(DefinitionError, match=says):
         irs.parse(text)
+
+
+def test_what_looks_like_a_date_stays_a_text_and_aliases_are_followed() -> None:
+    parsed = irs.parse(json.dumps(SPEC) + "\n---\nday: 2026-11-25\nfirst: &it {a: [1]}\nsecond: *it\n")
+    assert parsed.platform == {"day": "2026-11-25", "first": {"a": [1]}, "second": {"a": [1]}}

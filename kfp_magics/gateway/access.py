@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
 VARIABLE = "KFP_MAGICS_SERVE_TOKEN"
-OPEN = frozenset({"/apis/v2beta1/healthz", "/apis/v1beta1/healthz"})
+OPEN = frozenset({"/", "/apis/v2beta1/healthz", "/apis/v1beta1/healthz"})
 """What anybody may ask."""
 _SHORTEST = 16
 

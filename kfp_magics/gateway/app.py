@@ -10,7 +10,7 @@ from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 import kfp_magics
@@ -24,7 +24,7 @@ from kfp_magics.gateway.experiments import Experiments
 from kfp_magics.gateway.jobs import Job
 from kfp_magics.gateway.lists import Asked
 from kfp_magics.gateway.metadata import Metadata
-from kfp_magics.gateway.pipelines import Naming, Pipelines
+from kfp_magics.gateway.pipelines import Change, Naming, Pipelines, tags_of
 from kfp_magics.gateway.runs import Runs
 from kfp_magics.gateway.scheduler import Scheduler
 from kfp_magics.gateway.schedules import Schedules
@@ -42,6 +42,14 @@ if TYPE_CHECKING:
 
 _PATIENCE = 10.0  # seconds to wait for a locked store: a client waits for the answer
 _ROOT = "/apis/v2beta1"
+_FRONT = """\
+Here is Kubeflow Pipelines' API for the runs of one machine, for the kfp client and command line. It has no pages.
+
+Runs are seen in JupyterLab's panel, by %kfp_runs in a notebook, and in a terminal:
+  kfp-magics runs
+  kfp-magics runs RUN        (RUN is the id behind 'local-')
+  kfp-magics logs RUN
+"""
 _FRAME = 1 << 16  # bytes that an upload may have around its file
 
 
@@ -66,7 +74,11 @@ class Call:
 
     def flag(self, name: str) -> bool:
         """A yes or no of the query."""
-        return self.query.get(name, "").lower() in {"1", "true"}
+        return self.word(name).lower() in {"1", "true"}
+
+    def word(self, name: str) -> str:
+        """A text of the query."""
+        return get(self.query, name) or ""
 
 
 class Gateway:
@@ -104,7 +116,7 @@ class Gateway:
         log = "/apis/v1alpha1/runs/{run_id}/nodes/{node:path}/log"
         artifact = "/runs/{run_id}/nodes/{node:path}/artifacts/{name}:read"
         return [
-            _route("GET", "/runs", lambda call: runs.list(call.page, call.query.get("experiment_id", ""))),
+            _route("GET", "/runs", lambda call: runs.list(call.page, call.word("experiment_id"))),
             _route("POST", "/runs", self._create_run),
             Route(log, self._log, methods=["GET"]),
             *(Route(root + artifact, self._artifact, methods=["GET"]) for root in (_ROOT, "/apis/v1beta1")),
@@ -127,10 +139,12 @@ class Gateway:
             Route(f"{_ROOT}/pipelines/upload_version", self._upload_version, methods=["POST"]),
             _route("GET", "/pipelines/names/{name}", lambda call: pipelines.by_name(**call.path)),
             _route("GET", one, lambda call: pipelines.get(**call.path)),
+            _route("PATCH", one, lambda call: pipelines.update(**call.path, change=Change.of(call.body))),
             _route("DELETE", one, lambda call: pipelines.delete(**call.path, cascade=call.flag("cascade"))),
             _route("GET", versions, lambda call: pipelines.list_versions(**call.path, asked=call.page)),
             _route("POST", versions, self._create_version),
             _route("GET", version, lambda call: pipelines.version(**call.path)),
+            _route("PATCH", version, lambda call: pipelines.update_version(**call.path, change=Change.of(call.body))),
             _route("DELETE", version, lambda call: pipelines.delete_version(**call.path)),
         ]
 
@@ -139,6 +153,7 @@ class Gateway:
         experiment, recurring = "/experiments/{experiment_id}", "/recurringruns/{schedule_id}"
         return [
             Route(mlmd.PATH + "{method}", self._metadata, methods=["POST"]),
+            Route("/", _front, methods=["GET"]),
             *(Route(f"/apis/{version}/healthz", _healthz, methods=["GET"]) for version in ("v2beta1", "v1beta1")),
             _route("GET", "/experiments", lambda call: experiments.list(call.page)),
             _route("POST", "/experiments", lambda call: experiments.create(call.body)),
@@ -146,9 +161,7 @@ class Gateway:
             _route("POST", f"{experiment}:unarchive", lambda call: experiments.archive(**call.path, archived=False)),
             _route("GET", experiment, lambda call: experiments.get(**call.path)),
             _route("DELETE", experiment, lambda call: experiments.delete(**call.path)),
-            _route(
-                "GET", "/recurringruns", lambda call: schedules.list(call.page, call.query.get("experiment_id", ""))
-            ),
+            _route("GET", "/recurringruns", lambda call: schedules.list(call.page, call.word("experiment_id"))),
             _route("POST", "/recurringruns", lambda call: schedules.create(call.body)),
             _route("POST", f"{recurring}:enable", lambda call: schedules.enable(**call.path, enabled=True)),
             _route("POST", f"{recurring}:disable", lambda call: schedules.enable(**call.path, enabled=False)),
@@ -157,7 +170,7 @@ class Gateway:
         ]
 
     def _create_run(self, call: Call) -> dict[str, Json]:
-        return self.runs.start(Job.of(call.body, self.experiments.name, call.query.get("experiment_id", "")))
+        return self.runs.start(Job.of(call.body, self.experiments.name, call.word("experiment_id")))
 
     def _create_version(self, call: Call) -> dict[str, Json]:
         return self.pipelines.create_version(
@@ -195,7 +208,7 @@ class Gateway:
 
 def _route(method: str, path: str, answer: Callable[[Call], dict[str, Json] | None]) -> Route:
     async def endpoint(request: Request) -> Response:
-        body = await _body(request) if method == "POST" else {}
+        body = await _body(request) if method in {"POST", "PATCH"} else {}
         call = Call(path=request.path_params, query=dict(request.query_params), body=body)
         return _answer(await run_in_threadpool(answer, call) or {})
 
@@ -216,6 +229,8 @@ async def _body(request: Request) -> dict[str, Json]:
         found = json.loads(await _data(request) or b"{}")
     except ValueError as error:
         raise ArgumentError(f"The request is no JSON: {error}.") from error
+    except RecursionError as error:
+        raise ArgumentError("The request is nested too deeply.") from error
     if not isinstance(found, dict):
         raise ArgumentError("The request is no JSON object.")
     return found
@@ -223,7 +238,7 @@ async def _body(request: Request) -> dict[str, Json]:
 
 def _naming(body: Mapping[str, Json]) -> Naming:
     return Naming(
-        tags={str(key): str(value) for key, value in message(body, "tags").items()},
+        tags=tags_of(body),
         **{name: text(body, name) for name in ("name", "display_name", "description", "code_source_url")},
     )
 
@@ -247,6 +262,11 @@ async def _uploaded(request: Request) -> tuple[Naming, str]:
     words = {key: query.get(key, "") for key in ("name", "display_name", "description", "code_source_url")}
     words["name"] = words["name"] or words["display_name"] or name
     return _naming({**words, "tags": tags}), ir
+
+
+async def _front(request: Request) -> Response:  # noqa: ARG001  (Starlette's)
+    """What a browser sees where the kfp client links to pages of a cluster."""
+    return PlainTextResponse(_FRONT)
 
 
 async def _healthz(request: Request) -> Response:  # noqa: ARG001  (Starlette's)

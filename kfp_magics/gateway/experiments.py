@@ -116,6 +116,12 @@ class Experiments:
         with self._store.reading() as connection:
             return dict(connection.execute(query, names).fetchall())
 
+    def is_archived(self, name: str) -> bool:
+        """Whether the experiment of that name is put away."""
+        query = "SELECT 1 FROM experiments WHERE display_name = ? AND archived = 1"
+        with self._store.reading() as connection:
+            return connection.execute(query, (name or DEFAULT,)).fetchone() is not None
+
     def list(self, asked: lists.Asked) -> dict[str, Json]:
         """Reads a page."""
         self.meet()

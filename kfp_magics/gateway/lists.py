@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 from urllib.parse import unquote_plus
 
 from kfp_magics.errors import ArgumentError, did_you_mean
-from kfp_magics.gateway.words import get, seconds
+from kfp_magics.gateway.words import get, given, seconds
 from kfp_magics.runs.database import clean
 
 if TYPE_CHECKING:
@@ -94,10 +94,10 @@ class Asked:
     @classmethod
     def of(cls, query: Mapping[str, str]) -> Asked:
         """Reads the query of a request."""
-        size = query.get("page_size", "") or "0"
+        size = get(query, "page_size") or "0"
         if not size.isdecimal():
             raise ArgumentError(f"The page size {size!r} is no whole number.", "Give one from 1 to 200.")
-        words = {name: query.get(name, "") for name in ("page_token", "sort_by", "filter")}
+        words = {name: get(query, name) or "" for name in ("page_token", "sort_by", "filter")}
         return cls(page_size=int(size), **words)
 
 
@@ -116,8 +116,8 @@ class Page:
     token: str
 
     def answer(self, name: str, rows: list[dict[str, Json]]) -> dict[str, Json]:
-        """The answer to a list call."""
-        return {name: rows, "total_size": self.total, **({"next_page_token": self.token} if self.token else {})}
+        """The answer to a list call; what is empty or none is left out, as a cluster does."""
+        return given({name: rows, "total_size": self.total or None, "next_page_token": self.token})
 
 
 @dataclass(slots=True)

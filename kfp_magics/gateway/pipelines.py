@@ -6,14 +6,14 @@ import json
 import time
 import uuid
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from kfp_magics.errors import ArgumentError, BackendError, NotFoundError
 from kfp_magics.gateway import lists
 from kfp_magics.gateway.rows import insert, rows, select
 from kfp_magics.gateway.specs import spec_of
 from kfp_magics.gateway.status import ExistsError
-from kfp_magics.gateway.words import given, timestamp
+from kfp_magics.gateway.words import given, message, text, timestamp
 from kfp_magics.runs.database import clean
 
 if TYPE_CHECKING:
@@ -32,7 +32,9 @@ _COLUMNS = {
 }
 _PIPELINES = lists.Source(table="pipelines", columns={**_COLUMNS, "pipeline_id": lists.Column(sql="id")})
 _VERSIONS = lists.Source(table="pipeline_versions", columns={**_COLUMNS, "pipeline_version_id": lists.Column(sql="id")})
+_UPDATE = "UPDATE {} SET display_name = ifnull(:display_name, display_name), tags = ifnull(:tags, tags) WHERE id = :id"
 _LONGEST_NAME = 128
+_MOST_TAGS, _LONGEST_TAG = 20, 63  # as a cluster has it
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -72,6 +74,48 @@ class Naming:
             "created": time.time(),
             "tags": json.dumps(dict(self.tags)),
         }
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Change:
+    """What is to be changed of a pipeline or a version; None is left as it is.
+
+    Attributes:
+        display_name: What is shown.
+        tags: Key → value.
+    """
+
+    display_name: str | None
+    tags: Mapping[str, str] | None
+
+    @classmethod
+    def of(cls, body: Mapping[str, Json]) -> Self:
+        """Reads a pipeline or a version that says what is to change."""
+        tags = tags_of(body) if body.get("tags") is not None else None
+        return cls(display_name=clean(text(body, "display_name")).strip() or None, tags=tags)
+
+    def row(self) -> dict[str, Json]:
+        """What is written of it."""
+        tags = json.dumps(dict(self.tags)) if self.tags is not None else None
+        return {"display_name": self.display_name, "tags": tags}
+
+
+def tags_of(body: Mapping[str, Json]) -> dict[str, str]:
+    """Reads the tags of a message.
+
+    Raises:
+        ArgumentError: There are too many, or one is none.
+    """
+    found = message(body, "tags")
+    if len(found) > _MOST_TAGS:
+        raise ArgumentError(f"There are {len(found)} tags, and there may be {_MOST_TAGS}.")
+    for key, value in found.items():
+        if not isinstance(value, str) or not key or "." in key or max(len(key), len(value)) > _LONGEST_TAG:
+            raise ArgumentError(
+                f"{key!r}: {value!r} is no tag.",
+                f"A key without a point and a text, of {_LONGEST_TAG} letters at most.",
+            )
+    return found
 
 
 class Pipelines:
@@ -175,6 +219,20 @@ class Pipelines:
             page = lists.page(connection, _VERSIONS, asked, {"pipeline_id": pipeline_id})
             found = rows(connection, "pipeline_versions", page.born)
             return page.answer("pipeline_versions", [_version(row) for row in found])
+
+    def update(self, pipeline_id: str, change: Change) -> dict[str, Json]:
+        """Changes how a pipeline is shown, and its tags."""
+        with self._store.writing() as connection:
+            _must_exist(connection, pipeline_id)
+            connection.execute(_UPDATE.format("pipelines"), {"id": pipeline_id} | change.row())
+        return self.get(pipeline_id)
+
+    def update_version(self, pipeline_id: str, version_id: str, change: Change) -> dict[str, Json]:
+        """Changes how a version is shown, and its tags."""
+        with self._store.writing() as connection:
+            row = _version_row(connection, pipeline_id, version_id)
+            connection.execute(_UPDATE.format("pipeline_versions"), {"id": row["id"]} | change.row())
+        return self.version(pipeline_id, version_id)
 
     def delete(self, pipeline_id: str, *, cascade: bool) -> None:
         """Forgets a pipeline.

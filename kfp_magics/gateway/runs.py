@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import time
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -50,6 +51,9 @@ _SOURCE = lists.Source(
         "name": lists.Column(sql="name"),
         "display_name": lists.Column(sql="name"),
         "description": lists.Column(sql="ifnull(run_facts.description, '')"),
+        "experiment_id": lists.Column(
+            sql=f"ifnull((SELECT e.id FROM experiments AS e WHERE e.display_name = {NAMED}), '')"  # noqa: S608  (only our own words)
+        ),
         "created_at": _CREATED,
         "scheduled_at": lists.Column(sql="ifnull(scheduled, json_extract(summary, '$.created'))", kind="time"),
         "finished_at": lists.Column(sql="json_extract(summary, '$.finished')", kind="time"),
@@ -194,8 +198,18 @@ class Runs:
             connection.execute("UPDATE run_facts SET cancel_asked = NULL WHERE run_id = ?", (run.id,))
 
     def archive(self, run_id: str, *, archived: bool) -> None:
-        """Takes a run out of the usual lists, or puts it back."""
-        self._store.archive(self.run(run_id).id, archived=archived)
+        """Takes a run out of the usual lists, or puts it back.
+
+        Raises:
+            BackendError: Its whole experiment is put away.
+        """
+        run = self.run(run_id)
+        if not archived and self._experiments.is_archived(run.experiment):
+            raise BackendError(
+                f"The experiment {run.experiment!r} of the run {run.name!r} is archived.",
+                f"Bring it back first: kfp experiment unarchive --experiment-name {shlex.quote(run.experiment)}",
+            )
+        self._store.archive(run.id, archived=archived)
 
     def delete(self, run_id: str) -> None:
         """Forgets a run that has ended, and what it left on this machine."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from filelock import FileLock, Timeout
 
 from kfp_magics.errors import KfpMagicsError, StoreError
+from kfp_magics.gateway.moments import Moment
 from kfp_magics.gateway.runs import Tick
 from kfp_magics.gateway.words import timestamp
 from kfp_magics.runs import watch
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from kfp_magics.backends.base import Backend
     from kfp_magics.gateway.runs import Runs
     from kfp_magics.gateway.schedules import Schedule, Schedules
-    from kfp_magics.model import Json
     from kfp_magics.runs.store import Store
 
 _LOOK = 0.5  # seconds between two looks at the clock
@@ -118,7 +118,7 @@ class Scheduler:
         if started := self._schedules.started(name):
             self._runs.note(started, job, tick)
             return ""
-        values = {key: _filled(value, schedule.fired + 1, due, now) for key, value in job.parameters.items()}
+        values = Moment(due=due, now=now, index=schedule.fired + 1).fill(job.parameters)
         try:
             self._runs.start(replace(job, parameters=values), tick)
         except StoreError:
@@ -126,17 +126,3 @@ class Scheduler:
         except KfpMagicsError as error:
             return error.message
         return ""
-
-
-def _filled(value: Json, index: int, due: float, now: float) -> Json:
-    """Puts what Kubeflow Pipelines knows of the moment into a parameter: ``[[ScheduledTime]]`` and its kind."""
-    if not isinstance(value, str):
-        return value
-    words = {"ScheduledTime": _compact(due), "CurrentTime": _compact(now), "Index": str(index)}
-    for word, filling in words.items():
-        value = value.replace(f"[[{word}]]", filling)
-    return value
-
-
-def _compact(moment: float) -> str:
-    return time.strftime("%Y%m%d%H%M%S", time.gmtime(moment))

@@ -8,9 +8,13 @@ import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from kfp_magics import ir as irs
+from kfp_magics.backends.base import SubmitOptions
+from kfp_magics.backends.local.checks import check_arguments
 from kfp_magics.errors import ArgumentError, NotFoundError
 from kfp_magics.gateway import lists
 from kfp_magics.gateway.jobs import Job
+from kfp_magics.gateway.moments import Moment
 from kfp_magics.gateway.rows import insert, rows, select
 from kfp_magics.gateway.specs import spec_of
 from kfp_magics.gateway.status import INTERNAL, status
@@ -104,15 +108,16 @@ class Schedules:
         """Makes a recurring run.
 
         Raises:
-            ArgumentError: It does not say what to run, or when.
+            ArgumentError: It does not say what to run, or when, or gives what the pipeline does not take.
         """
         job = Job.of(body, self._experiments.name)
         if not job.display_name.strip():
             raise ArgumentError("A recurring run needs a name.", "Give a display_name.")
-        if not job.ir:
-            self._pipelines.ir(job.pipeline_id, job.version_id)
+        ir = job.ir or self._pipelines.ir(job.pipeline_id, job.version_id)
         trigger = Trigger.of(message(body, "trigger"))
         now = time.time()
+        # What no moment could be started with is said now, and not to nobody in the night.
+        check_arguments(irs.parse(ir), Moment(due=now, now=now, index=1).fill(job.parameters), SubmitOptions())
         what = {
             "job": job.to_json(),
             "trigger": {name: getattr(trigger, name) for name in ("cron", "interval", "start", "end")},
@@ -233,7 +238,7 @@ def _shape(row: dict[str, Json], experiment_ids: Mapping[str, str]) -> dict[str,
             "updated_at": timestamp(row["updated"]),
             "status": "ENABLED" if schedule.enabled else "DISABLED",
             "error": status(INTERNAL, schedule.error) if schedule.error else None,
-            "no_catchup": not schedule.catch_up,
+            "no_catchup": not schedule.catch_up or None,
             "experiment_id": experiment_ids.get(job.experiment),
         }
     )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Self
 from croniter import CroniterBadCronError, CroniterBadDateError, croniter
 
 from kfp_magics.errors import ArgumentError
-from kfp_magics.gateway.words import given, message, seconds, text, timestamp
+from kfp_magics.gateway.words import get, given, message, seconds, text, timestamp
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -48,7 +48,7 @@ class Trigger:
         if bool(cron) == bool(periodic):
             raise ArgumentError("A trigger is either a cron_schedule or a periodic_schedule.", "Give one of them.")
         said = cron or periodic
-        start, end = (seconds(said.get(f"{name}_time", said.get(f"{name}Time")), name) for name in ("start", "end"))
+        start, end = (seconds(get(said, name), name) for name in ("start_time", "end_time"))
         if periodic:
             return cls(interval=_interval(periodic), start=start, end=end)
         found = cls(cron=text(cron, "cron").strip(), start=start, end=end)
@@ -100,7 +100,7 @@ class Trigger:
         try:
             found = croniter(_six(self.cron), _utc(moment), second_at_beginning=True).get_next(datetime)
         except (CroniterBadCronError, CroniterBadDateError) as error:
-            raise ArgumentError(f"{self.cron!r} is no cron expression: {error}.", _HINT) from error
+            raise ArgumentError(f"{self.cron!r} is no cron expression: {str(error).rstrip('.')}.", _HINT) from error
         return float(found.timestamp())
 
 

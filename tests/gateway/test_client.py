@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 
+import httpx
 import kfp_server_api
 import pytest
 from kfp_server_api.exceptions import ApiException
@@ -314,8 +315,91 @@ def test_what_is_not_there_is_said_in_the_same_words(shared_gateway: Gateway):
             raw(client, path)
         assert status_of(raised)[:2] == (404, code)
     with pytest.raises(ApiException) as raised:
-        client._pipelines_api.pipeline_service_update_pipeline("x", {})
+        client._pipelines_api.api_client.call_api("/apis/v2beta1/healthz", "PATCH", auth_settings=["Bearer"])
     assert status_of(raised)[:2] == (501, 12)
+
+
+def test_pipelines_and_versions_are_shown_otherwise_and_tagged(shared_gateway: Gateway):
+    client = shared_gateway.client()
+    api = client._pipelines_api
+    made = client.upload_pipeline_from_pipeline_func(doubling, pipeline_name="renamed")
+    changed = api.pipeline_service_update_pipeline(made.pipeline_id, {"display_name": "new", "tags": {"team": "a"}})
+    assert (changed.name, changed.display_name, changed.tags) == ("renamed", "new", {"team": "a"})
+    (version,) = client.list_pipeline_versions(made.pipeline_id).pipeline_versions
+    where = made.pipeline_id, version.pipeline_version_id
+    assert api.pipeline_service_update_pipeline_version(*where, {"tags": {"stage": "x"}}).tags == {"stage": "x"}
+    cleared = api.pipeline_service_update_pipeline_version(*where, {"display_name": "v", "tags": {}})
+    assert (cleared.name, cleared.display_name, cleared.tags) == ("renamed", "v", None)
+    assert client.get_pipeline(made.pipeline_id).tags == {"team": "a"}
+    for tags in ({"a.b": "x"}, {"": "x"}, {"a": "x" * 64}, {str(n): "" for n in range(21)}, {"a": 1}):
+        with pytest.raises(ApiException) as raised:
+            api.pipeline_service_update_pipeline(made.pipeline_id, {"tags": tags})
+        assert status_of(raised)[:2] == (400, 3)
+    with pytest.raises(ApiException) as raised:
+        api.pipeline_service_update_pipeline("x", {"display_name": "y"})
+    assert status_of(raised) == (404, 5, "There is no pipeline 'x'.")
+
+
+def test_a_run_of_an_archived_experiment_stays_archived(shared_gateway: Gateway):
+    client = shared_gateway.client()
+    run_id = client.create_run_from_pipeline_func(doubling, run_name="kept", experiment_name="put away").run_id
+    ended(client, run_id)
+    experiment = client.get_experiment(experiment_name="put away").experiment_id
+    client.archive_experiment(experiment)
+    with pytest.raises(ApiException) as raised:
+        client.unarchive_run(run_id)
+    assert status_of(raised) == (400, 9, "The experiment 'put away' of the run 'kept' is archived.")
+    client.unarchive_experiment(experiment)
+    client.unarchive_run(run_id)
+    assert client.get_run(run_id).storage_state == "AVAILABLE"
+
+
+def test_a_page_of_another_site_reaches_nothing(shared_gateway: Gateway):
+    """Nothing that a browser adds by itself opens the door, and no answer lets a script of elsewhere read it."""
+    elsewhere = {"Host": "evil.example:8888", "Origin": "http://evil.example:8888", "Cookie": shared_gateway.token}
+    with httpx.Client(base_url=shared_gateway.url, headers=elsewhere) as browser:
+        asked = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization"}
+        for answer in (
+            browser.get("/apis/v2beta1/runs"),
+            browser.get("/apis/v2beta1/runs", params={"token": shared_gateway.token}),
+            browser.post("/apis/v2beta1/experiments", content=b"{}", headers={"Content-Type": "text/plain"}),
+            browser.options("/apis/v2beta1/runs", headers=asked),
+        ):
+            assert answer.status_code == 401
+            assert not [name for name in answer.headers if name.startswith("access-control-")]
+        front = browser.get("/")
+        assert (front.status_code, front.headers["content-type"]) == (200, "text/plain; charset=utf-8")
+        assert "kfp-magics runs" in front.text
+        assert shared_gateway.token not in front.text
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"[" * 100_000, "The request is nested too deeply."),
+        (b'{"display_name":', "The request is no JSON: "),
+        (b"[1]", "The request is no JSON object."),
+        (b'{"display_name": "\xff"}', "The request is no JSON: "),
+    ],
+    ids=["deep", "cut", "list", "no text"],
+)
+def test_a_body_that_cannot_be_read_is_refused(shared_gateway: Gateway, content: bytes, said: str):
+    headers = {"Authorization": f"Bearer {shared_gateway.token}"}
+    answer = httpx.post(f"{shared_gateway.url}/apis/v2beta1/experiments", content=content, headers=headers)
+    assert (answer.status_code, answer.json()["code"]) == (400, 3)
+    assert answer.json()["message"].startswith(said)
+
+
+def test_queries_are_read_in_both_spellings_and_empty_answers_say_nothing(shared_gateway: Gateway):
+    headers = {"Authorization": f"Bearer {shared_gateway.token}"}
+    client = shared_gateway.client()
+    for name in ("spelt one", "spelt two"):
+        client.create_experiment(name)
+    with httpx.Client(base_url=shared_gateway.url, headers=headers) as browser:
+        said = {"pageSize": 1, "sortBy": "display_name desc"}
+        assert len(browser.get("/apis/v2beta1/experiments", params=said).json()["experiments"]) == 1
+        none = {"filter": equals("display_name", "nobody's")}
+        assert browser.get("/apis/v2beta1/runs", params=none).json() == {}
 
 
 def test_two_clients_at_once_do_not_mix(shared_gateway: Gateway):

@@ -13,9 +13,11 @@ from pathlib import Path
 import pytest
 from kfp_server_api.exceptions import ApiException
 
+from kfp_magics.errors import ArgumentError
 from kfp_magics.gateway.app import Gateway as Inside
 from kfp_magics.gateway.jobs import Job
 from kfp_magics.gateway.lists import Asked
+from kfp_magics.gateway.pipelines import Naming
 from kfp_magics.gateway.runs import Tick
 from kfp_magics.gateway.words import timestamp
 from kfp_magics.runs.store import Store
@@ -37,7 +39,7 @@ def inside(settings: Settings) -> Iterator[Inside]:
         pass
 
 
-def scheduled(inside: Inside, spec: dict, **fields) -> str:
+def scheduled(inside: Inside, spec: dict | None, **fields) -> str:
     body = {
         "display_name": "nightly",
         "pipeline_spec": spec,
@@ -48,7 +50,7 @@ def scheduled(inside: Inside, spec: dict, **fields) -> str:
 
 
 def started(inside: Inside) -> list[tuple[str, str]]:
-    runs = inside.runs.list(Asked(sort_by="scheduled_at"), "")["runs"]
+    runs = inside.runs.list(Asked(sort_by="scheduled_at"), "").get("runs", [])
     return [(run["display_name"].split(" (")[0], run["scheduled_at"]) for run in runs]
 
 
@@ -132,14 +134,29 @@ def test_a_moment_that_was_dealt_with_before_the_server_was_killed_is_not_dealt_
 
 
 def test_what_cannot_be_started_is_told_and_does_not_stop_the_others(inside: Inside, spec: dict):
-    broken = scheduled(
-        inside, spec, display_name="broken", runtime_config={"parameters": {"number": "[[Index]] apples"}}
-    )
+    made, version_id = inside.pipelines.create(Naming(name="gone soon"), json.dumps(spec))
+    reference = {"pipeline_id": made["pipeline_id"], "pipeline_version_id": version_id}
+    broken = scheduled(inside, None, display_name="broken", pipeline_version_reference=reference)
+    inside.pipelines.delete(made["pipeline_id"], cascade=True)
     scheduled(inside, spec, display_name="sound", runtime_config={"parameters": {"number": "[[Index]]"}})
     inside.scheduler.look(RECENT + 60)
     assert [name.split()[0] for name, _ in started(inside)] == ["sound"]
     assert inside.runs.list(Asked(), "")["runs"][0]["runtime_config"]["parameters"] == {"number": 1}
-    assert "number" in inside.schedules.get(broken)["error"]["message"]
+    assert "has no version" in inside.schedules.get(broken)["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("parameters", "said"),
+    [
+        ({"number": "[[Index]] apples"}, "The parameter 'number' wants int, and '1 apples' is none."),
+        ({"amount": 1}, "The pipeline 'doubling' takes no argument 'amount'."),
+    ],
+)
+def test_what_no_moment_could_be_started_with_is_refused_at_once(inside: Inside, spec: dict, parameters, said):
+    with pytest.raises(ArgumentError) as raised:
+        scheduled(inside, spec, runtime_config={"parameters": parameters})
+    assert raised.value.message == said
+    assert inside.schedules.list(Asked(), "") == {}
 
 
 def test_of_two_servers_one_starts_what_is_due(gateway: Gateway, tmp_path: Path):

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 import pytest
 
 from kfp_magics.errors import ArgumentError
+from kfp_magics.gateway.moments import Moment
 from kfp_magics.gateway.triggers import Trigger
 from kfp_magics.gateway.words import timestamp
 
@@ -77,3 +78,26 @@ def test_the_last_of_what_was_missed():
 def test_what_is_no_trigger_is_refused(body):
     with pytest.raises(ArgumentError):
         Trigger.of(body)
+
+
+def test_what_is_wrong_with_a_trigger_is_said_by_its_own_words():
+    with pytest.raises(ArgumentError, match="The field 'start_time' is no time: 'tomorrow'"):
+        cron("@daily", start_time="tomorrow")
+    with pytest.raises(ArgumentError, match=r"'nonsense' is no cron expression: .*[^.]\.\n"):
+        cron("nonsense")
+
+
+@pytest.mark.parametrize(
+    ("text", "filled"),
+    [
+        ("at [[ScheduledTime]]", "at 20261124120000"),
+        ("[[CurrentTime]]/[[Index]]", "20261124121005/7"),
+        ("gs://b/[[ScheduledTime.2006-01-02]]/x", "gs://b/2026-11-24/x"),
+        ("[[ScheduledTime.Mon Jan 02 15:04:05 MST 2006 100%]]", "Tue Nov 24 12:00:00 UTC 2026 100%"),
+        ("{{$.scheduledTime.strftime('%Y/%m')}} {{$.currentTime.strftime('%H%M')}}", "2026/11 1210"),
+        ("[[Nothing]] [[Index.5]]", "[[Nothing]] [[Index.5]]"),
+        (["[[Index]]"], ["[[Index]]"]),
+    ],
+)
+def test_a_parameter_is_told_its_moment(text, filled):
+    assert Moment(due=NOON, now=NOON + 605, index=7).fill({"one": text}) == {"one": filled}

@@ -1,5 +1,7 @@
 """Steps that go wrong in every way, and some that do not."""
 
+from typing import Optional
+
 from kfp import dsl
 from kfp.dsl import Dataset, Output
 
@@ -236,3 +238,14 @@ def needs_six() -> str:
     import six
 
     return six.__name__
+
+
+@dsl.container_component
+def maybe(text: Optional[str] = None):  # noqa: UP045  (kfp does not know str | None)
+    word = dsl.IfPresentPlaceholder(input_name="text", then=["echo", text], else_=["echo", "nothing came"])
+    return dsl.ContainerSpec(image="alpine", command=[word])
+
+
+@_step
+def whereabouts(job: str, resource: str) -> str:
+    return f"{job}|{resource}"

@@ -11,6 +11,7 @@ import pytest
 import yaml
 from kfp import dsl, kubernetes
 
+from kfp_magics.backends.base import SubmitOptions
 from kfp_magics.errors import ArgumentError, BackendError, DefinitionError
 from kfp_magics.model import State
 from kfp_magics.settings import Settings
@@ -243,3 +244,29 @@ def test_what_is_no_placeholder_is_left_alone(engine: Engine) -> None:
     template = "{{$.State}} {{$x}}"
     run = engine.run(single(steps.shell, script=f'cat <<"END"\n{template}\nEND'))
     assert engine.log(run, "shell").strip() == template
+
+
+def test_a_program_that_only_the_run_knows_is_not_looked_for_before_it(engine: Engine) -> None:
+    @dsl.pipeline(name="maybes")
+    def pipeline():
+        steps.maybe(text="one")
+        steps.maybe()
+
+    run = engine.run(pipeline)
+    assert run.state is State.SUCCEEDED, run.error
+    assert [engine.log(run, name).strip() for name in ("maybe", "maybe-2")] == ["one", "nothing came"]
+
+
+def test_an_exit_task_cannot_run_alone(engine: Engine) -> None:
+    with pytest.raises(ArgumentError, match="takes the status of another one in 'status' and cannot run alone"):
+        engine.start(steps.tell, path="x")
+    assert engine.store.list() == []
+
+
+def test_the_resource_of_a_run_is_named_by_its_pipeline_as_on_a_cluster(engine: Engine) -> None:
+    @dsl.pipeline(name="named-so")
+    def pipeline():
+        steps.whereabouts(job=dsl.PIPELINE_JOB_NAME_PLACEHOLDER, resource=dsl.PIPELINE_JOB_RESOURCE_NAME_PLACEHOLDER)
+
+    run = engine.run(pipeline, SubmitOptions(name="my own"))
+    assert engine.task(run, "whereabouts").outputs["Output"] == f"my own|named-so-{run.id}"

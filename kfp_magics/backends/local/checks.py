@@ -37,6 +37,11 @@ def check_arguments(ir: IR, given: Mapping[str, Json], options: SubmitOptions) -
                 f"The argument {name!r} of {of} is an artifact, which a run cannot be given.",
                 f"%kfp_try STEP {name}=… feeds a step alone; in a pipeline, dsl.importer(…).output is an artifact.",
             )
+        if port.type == "TaskFinalStatus":
+            raise ArgumentError(
+                f"The {of} takes the status of another one in {name!r} and cannot run alone.",
+                "Use it as the exit task of a dsl.ExitHandler.",
+            )
     missing = [
         name
         for name, port in ports.items()

@@ -130,7 +130,8 @@ class ProcessExecutor:
             return f"its image {image!r} says what to run, and processes have no image.\nGive it a command."
         if any(word.startswith(_IN_IMAGES) for word in (*command, *args)):
             return f"its code is in its image {image!r}, and processes have no image.\n--executor container runs it."
-        if shutil.which(command[0]) is None:
+        told = not command[0].startswith(("{{$", '{"'))  # otherwise only the run knows the word
+        if told and shutil.which(command[0]) is None:
             return f"there is no program {command[0]!r} on this machine.\nInstall it: it would come from {image!r}."
         return None
 

@@ -19,7 +19,7 @@ from kfp_magics.backends.local.placeholders import Constants, resolve_command, r
 from kfp_magics.backends.local.recipe import recognise
 from kfp_magics.backends.local.values import Values, as_artifacts, executor_input, outputs_of, read_outputs, whole
 from kfp_magics.errors import KfpMagicsError
-from kfp_magics.ir import look_up
+from kfp_magics.ir import component_key, look_up
 from kfp_magics.model import Failure, State
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ class StepRunner:
         return Constants(
             names={
                 ".pipeline_job_name": run.name,
-                ".pipeline_job_resource_name": run.name,
+                ".pipeline_job_resource_name": f"{component_key(run.pipeline)}-{run.id}",
                 ".pipeline_job_uuid": run.id,
                 ".pipeline_task_name": task_id.rsplit("/", 1)[-1],
                 ".pipeline_task_uuid": f"{run.id}/{task_id}",
