@@ -90,7 +90,10 @@ def _spoken(message: str, words: argparse.Namespace) -> str:
     again = rf"kfp-magics run {source} --pipeline \1" if source.endswith(".ipynb") else f"kfp-magics run {source}"
     message = re.sub(r"%kfp_run (\S+)", again, message) if source else message
     message = message.replace("%kfp_setup_auth", f"kfp-magics setup-auth {source}".strip())
-    return re.sub(r"(?<!%)%kfp_(build|run|runs|logs|cancel|retry|compile|export|cd)\b", r"kfp-magics \1", message)
+    message = re.sub(r'import os, getpass; os\.environ\["(\w+)"\] = .*', r"read -rs \1; export \1", message)
+    return re.sub(
+        r"(?<!%)%kfp_(build|connect|run|runs|logs|cancel|retry|compile|export|cd)\b", r"kfp-magics \1", message
+    )
 
 
 def _parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:

@@ -1,4 +1,4 @@
-"""The command line's verbs about what stands around a notebook: ``doctor``, ``setup-auth``."""
+"""The command line's verbs about what stands around a notebook: ``connect``, ``doctor``, ``setup-auth``."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from kfp_magics.delivery.auth.words import AUTH, auth_options, typed
 from kfp_magics.errors import KfpMagicsError
+from kfp_magics.options import CONNECT
 
 if TYPE_CHECKING:
     import argparse
@@ -28,12 +29,15 @@ def add(commands: Commands, author: Author) -> None:
         commands: Where.
         author: Gives the session of a notebook, by its path.
     """
+    connect = commands.add_parser("connect", help="make a server known and ask it at once; alone, list those that are")
+    for name, options in CONNECT:
+        connect.add_argument(name, **{**options, "help": _spoken(options["help"])})
+    connect.set_defaults(command=_connect)
     auth = commands.add_parser("setup-auth", help="show who needs which rights on Google Cloud; --apply does it")
     auth.add_argument("source", help="notebook (.ipynb)")
     auth.add_argument("parts", nargs="*", metavar="PART", help="steps, ci, cd; all of them when left out")
     for name, options in AUTH:
-        text: str = options["help"]
-        auth.add_argument(name, **{**options, "help": f"{text[0].lower()}{text[1:].rstrip('.')}"})
+        auth.add_argument(name, **{**options, "help": _spoken(options["help"])})
     auth.set_defaults(command=lambda words: _setup_auth(words, author))
     doctor = commands.add_parser("doctor", help="look at what everything needs, and tell what mends what is missing")
     doctor.add_argument(
@@ -43,6 +47,28 @@ def add(commands: Commands, author: Author) -> None:
     doctor.add_argument("--dir", default=".", help="the exported folder; this one when left out")
     doctor.add_argument("--json", action="store_true", help="as JSON")
     doctor.set_defaults(command=lambda words: _doctor(words, author))
+
+
+def _spoken(text: str) -> str:
+    return f"{text[0].lower()}{text[1:].rstrip('.')}"
+
+
+def _connect(words: argparse.Namespace) -> int:
+    from kfp_magics.session import Session  # noqa: PLC0415  (only when servers are asked)
+    from kfp_magics.widgets.servers import CheckedCard, ConnectionsTable  # noqa: PLC0415  (as above)
+
+    session = Session(notebook="")
+    servers, settings = session.servers, session.settings
+    if words.forget:
+        servers.forget(words.where)
+    if words.forget or not words.where:
+        print(ConnectionsTable(list(servers.connections.all().values()), settings.backend, settings.connection))
+        return 0
+    names = [name.removeprefix("--").replace("-", "_") for name, _ in CONNECT if name not in {"where", "--forget"}]
+    checked = servers.connect(words.where, {name: getattr(words, name) for name in names})
+    known = shlex.quote(checked.connection.name) or "local"
+    print(CheckedCard(checked, f"{checked.connection.name} is known: kfp-magics run FILE --connect {known}"))
+    return 0
 
 
 def _setup_auth(words: argparse.Namespace, author: Author) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from kfp_magics.settings import Settings
@@ -114,3 +114,35 @@ def default_bucket(project: str, region: str) -> str:
     """The bucket that Google's own tools use for the sources of a project."""
     name = project.replace(":", "_").replace(".", "_").replace("google", "elgoog")
     return f"{name}_cloudbuild" if region == "global" else f"{name}_{region}_cloudbuild"
+
+
+_CONNECT: tuple[tuple[str, str, str], ...] = (
+    ("--name", "NAME", "Name of the connection; the host when left out."),
+    ("--namespace", "NAME", "Kubernetes namespace (profile) of your runs."),
+    ("--pipeline-root", "PLACE", "Where artifacts go: gs://… or s3://…; else the server's place."),
+    ("--service-account", "ACCOUNT", "Account that the steps have."),
+    ("--network", "NETWORK", "Network that the steps are in (Vertex AI)."),
+    ("--gcp-secret", "NAME", "Secret with a Google key for all steps (Kubernetes)."),
+    ("--token-env", "NAME", "Variable with a bearer token."),
+    ("--token-file", "PATH", "File with a bearer token; read anew when it changes."),
+    ("--dex-user-env", "NAME", "Variable with the name for Dex."),
+    ("--dex-password-env", "NAME", "Variable with the password for Dex."),
+    ("--cookie-file", "PATH", "File with the cookies of a browser's session."),
+    ("--iap-client-id", "ID", "OAuth client of Google's Identity-Aware Proxy."),
+    ("--ca-file", "PATH", "Certificates (PEM) that the server's is signed with."),
+    ("--endpoint", "URL", "Another address of Vertex AI."),
+)
+_SWITCHES = (
+    ("--service-account-token", "The token that Kubernetes mounts into this pod."),
+    ("--google", "A token of Google's credentials on this machine."),
+    ("--forget", "Drop the connection of this name."),
+)
+CONNECT: tuple[tuple[str, dict[str, Any]], ...] = (
+    (
+        "where",
+        {"nargs": "?", "default": "", "help": "local, https://host[/pipeline], vertex:project/region, or a name."},
+    ),
+    *((name, {"default": "", "metavar": what, "help": text}) for name, what, text in _CONNECT),
+    *((name, {"action": "store_true", "help": text}) for name, text in _SWITCHES),
+)
+"""How a server is reached, as argparse takes it: names of variables and files, never what is in them."""

@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from kfp_magics.backends.base import Checks, KeepsPipelines, KeepsRuns, Schedule, SubmitOptions
-from kfp_magics.backends.connections import Checked, Connections, parse
+from kfp_magics.backends.connections import Checked, Connections, changed, parse
 from kfp_magics.errors import ArgumentError, BackendError, NotFoundError, did_you_mean
 from kfp_magics.parts import placed
 
@@ -39,13 +39,13 @@ class Servers:
 
         Args:
             word: ``local``, an address, ``vertex:project/region``, or the name of a connection.
-            options: Attributes of `Connection` by name.
+            options: Attributes of `Connection` by name; to a name, they change what is known.
 
         Raises:
             KfpMagicsError: It does not; nothing was changed.
         """
-        known = self.connections.all()
-        connection = known[word] if word in known and not any((options or {}).values()) else parse(word, options)
+        known, given = self.connections.all(), options or {}
+        connection = changed(known[word], given) if word in known else parse(word, given, known)
         checked = Checked(connection=connection, server="this machine")
         if connection.kind != "local":
             backend = self._backends[connection.kind]
@@ -55,6 +55,16 @@ class Servers:
         self._settings.backend = connection.kind
         self._settings.connection = connection.name
         return checked
+
+    def forget(self, name: str) -> None:
+        """Drops a connection; runs that went there go to this machine.
+
+        Raises:
+            NotFoundError: There is none of that name.
+        """
+        self.connections.forget(name)
+        if name == self._settings.connection:
+            self._settings.backend, self._settings.connection = "local", ""
 
     def recent(self, *, limit: int = 50, search: str = "") -> list[Run]:
         """Lists the runs of the server that this session is connected to, whoever started them.

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import os
 import re
 from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast, get_args
 from urllib.parse import urlsplit
 
 from kfp_magics.errors import ArgumentError, NotFoundError, StoreError, did_you_mean
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
+    from collections.abc import Iterable, Mapping
 
     from kfp_magics.model import Json
 
@@ -21,6 +22,16 @@ Kind = Literal["local", "kfp", "vertex"]
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 _SECRET = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
+_LOGINS = (
+    "token_env",
+    "token_file",
+    "service_account_token",
+    "dex_user_env",
+    "cookie_file",
+    "iap_client_id",
+    "google",
+)
+_LONGEST_PATH = 1000
 _FORMS = "Write local, https://host[/pipeline], or vertex:project/region."
 
 
@@ -87,6 +98,9 @@ class Connection:
         return next((text for text, used in ways.items() if used), "no login")
 
 
+_USUAL = Connection()
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Checked:
     """What a server answered when it was asked whether it would run something.
@@ -104,18 +118,18 @@ class Checked:
     remarks: tuple[str, ...] = ()
 
 
-def parse(word: str, options: Mapping[str, Json] | None = None) -> Connection:
+def parse(word: str, options: Mapping[str, Json] | None = None, known: Iterable[str] = ()) -> Connection:
     """Reads what a user types.
 
     Args:
         word: ``local``, ``https://host[/pipeline]``, or ``vertex:project/region``.
         options: Attributes of `Connection` by name; ``name`` names it.
+        known: Names that the word might have meant.
 
     Raises:
         ArgumentError: It does not read, or a secret stands where the name of one is meant.
     """
-    given = {key: value for key, value in (options or {}).items() if value}
-    _check(given)
+    given = _checked(options)
     if given.get("gcp_secret") and (word == "local" or word.startswith("vertex:")):
         raise ArgumentError(
             "Secrets of Kubernetes are there for steps on Kubernetes only.",
@@ -128,21 +142,34 @@ def parse(word: str, options: Mapping[str, Json] | None = None) -> Connection:
         if not (project and slash and region) or "/" in region:
             raise ArgumentError(f"There is no Vertex AI at {word!r}.", "Write vertex:project/region.")
         return _made(Connection(name=word, kind="vertex", project=project, region=region), given)
-    host = _host(word)
+    host = _host(word, known)
     return _made(Connection(name=host.partition("://")[2], kind="kfp", host=host), given)
+
+
+def changed(connection: Connection, options: Mapping[str, Json]) -> Connection:
+    """Gives a connection with other options; another login takes the place of the one that it had.
+
+    Raises:
+        ArgumentError: See `parse`.
+    """
+    given = _checked(options)
+    if any(name in _LOGINS for name in given):
+        given = {name: getattr(_USUAL, name) for name in (*_LOGINS, "dex_password_env")} | given
+    return _made(connection, given)
 
 
 def _made(connection: Connection, given: Mapping[str, Json]) -> Connection:
     return replace(connection, **given)
 
 
-def _host(word: str) -> str:
+def _host(word: str, known: Iterable[str]) -> str:
     scheme, separator, rest = word.partition("://")
     if not separator:
-        first = re.split(r"[:/]", word)[0]
-        scheme, rest = ("http" if first in {"localhost", "127.0.0.1"} else "https"), word
-        if "." not in first and first != "localhost":
-            raise ArgumentError(f"{word!r} is no server.", _FORMS)
+        first = re.match(r"\[[^]]*\]|[^:/]*", word)
+        name = (first[0] if first else "").strip("[]")
+        scheme, rest = ("http" if is_loopback(name) else "https"), word
+        if "." not in name and ":" not in name and name != "localhost":
+            raise ArgumentError(f"{word!r} is no server.", _meant(word, known))
     try:
         parts = urlsplit(f"{scheme}://{rest}")
         port = f":{parts.port}" if parts.port else ""
@@ -157,6 +184,35 @@ def _host(word: str) -> str:
         )
     hostname = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
     return f"{scheme}://{hostname}{port}{parts.path.rstrip('/')}"  # what a browser shows behind '#' is no part of it
+
+
+def _meant(word: str, known: Iterable[str]) -> str:
+    """What somebody may have meant by a word that is no address."""
+    close = did_you_mean(word, {"local", *known})
+    if close.startswith("Did"):
+        return close
+    if re.fullmatch(r"[A-Za-z0-9-]+:\d+(/.*)?", word):
+        return f"Say how it is reached: http://{word} or https://{word}."
+    return _FORMS
+
+
+def _checked(options: Mapping[str, Json] | None) -> dict[str, Json]:
+    """The options that are given, read; paths are those of every process, not of this folder."""
+    given = {key: value for key, value in (options or {}).items() if value}
+    _check(given)
+    for name in ("token_file", "cookie_file", "ca_file"):
+        if name in given:
+            given[name] = _path(f"--{name.replace('_', '-')}", str(given[name]))
+    return given
+
+
+def _path(option: str, value: str) -> str:
+    is_file = Path(value).expanduser().exists() if len(value) < _LONGEST_PATH else False
+    if not is_file and (
+        value.startswith(("eyJ", "Bearer", "-----BEGIN")) or (option == "--cookie-file" and "=" in value)
+    ):
+        raise ArgumentError(f"{option} takes the path of a file, not what is in it.", f"Write {option} PATH.")
+    return value if value.startswith("~") else os.path.normpath(Path(value).absolute())
 
 
 def _check(given: Mapping[str, Json]) -> None:
@@ -176,18 +232,17 @@ def _check(given: Mapping[str, Json]) -> None:
             "--gcp-secret takes the name of a secret of Kubernetes, not what is in it.",
             "Write --gcp-secret user-gcp-sa.",
         )
-    ways = (
-        "token_env",
-        "token_file",
-        "service_account_token",
-        "dex_user_env",
-        "cookie_file",
-        "iap_client_id",
-        "google",
-    )
-    used = [f"--{name.replace('_', '-')}" for name in ways if given.get(name)]
+    used = [f"--{name.replace('_', '-')}" for name in _LOGINS if given.get(name)]
     if len(used) > 1:
         raise ArgumentError(f"Only one login can be used, not {' and '.join(used)}.", "Leave the others out.")
+
+
+def is_loopback(name: str) -> bool:
+    """Whether a host is this machine."""
+    try:
+        return ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return name == "localhost"
 
 
 class Connections:
@@ -229,6 +284,8 @@ class Connections:
         Raises:
             NotFoundError: There is none of that name.
         """
+        if not name:
+            raise NotFoundError("Forget which connection?", did_you_mean("", self.all()) or _FORMS_CONNECT)
         self.get("", name)
         found = self.all()
         del found[name]
@@ -236,7 +293,7 @@ class Connections:
 
     def _write(self, found: Mapping[str, Connection]) -> None:
         # A connection is written as what differs from the usual, so that an older version reads what it knows.
-        usual = asdict(Connection())
+        usual = asdict(_USUAL)
         rows = [
             {key: value for key, value in asdict(one).items() if value != usual[key]} | {"kind": one.kind}
             for one in found.values()

@@ -10,7 +10,7 @@ from IPython.core.magic_arguments import argument
 
 from kfp_magics.delivery.auth.words import AUTH
 from kfp_magics.delivery.cloud.options import CREATE, SHARED, TEST
-from kfp_magics.options import BUILDERS, PLATFORMS
+from kfp_magics.options import BUILDERS, CONNECT, PLATFORMS
 
 Decorator = Callable[[Any], Any]
 
@@ -108,6 +108,8 @@ part_arguments = _group(_PART)
 build_arguments = _group(_BUILD)
 """How images are built."""
 
+connect_arguments = _group(tuple(argument(name, **options) for name, options in CONNECT))
+"""How a server is reached."""
 auth_arguments = _group(_AUTH)
 """Who may do what on Google Cloud."""
 cloud_arguments = _group(

@@ -9,6 +9,7 @@ from IPython.core.magic_arguments import argument, magic_arguments
 
 from kfp_magics.backends.base import Schedule
 from kfp_magics.errors import ArgumentError
+from kfp_magics.magics.arguments import connect_arguments
 from kfp_magics.magics.shell import KfpMagics, parse
 
 if TYPE_CHECKING:
@@ -22,24 +23,7 @@ class ServerMagics(KfpMagics):
     """Servers that run pipelines."""
 
     @magic_arguments()
-    @argument("where", nargs="?", default="", help="local, https://host[/pipeline], vertex:project/region, or a name.")
-    @argument("--name", default="", help="Name of the connection; the host when left out.")
-    @argument("--namespace", default="", help="Kubernetes namespace (profile) of your runs.")
-    @argument("--pipeline-root", default="", help="Where artifacts go: gs://… or s3://…; else the server's place.")
-    @argument("--service-account", default="", help="Account that the steps have.")
-    @argument("--network", default="", help="Network that the steps are in (Vertex AI).")
-    @argument("--gcp-secret", default="", metavar="NAME", help="Secret with a Google key for all steps (Kubernetes).")
-    @argument("--token-env", default="", metavar="NAME", help="Variable with a bearer token.")
-    @argument("--token-file", default="", metavar="PATH", help="File with a bearer token; read anew when it changes.")
-    @argument("--service-account-token", action="store_true", help="The token that Kubernetes mounts into this pod.")
-    @argument("--dex-user-env", default="", metavar="NAME", help="Variable with the name for Dex.")
-    @argument("--dex-password-env", default="", metavar="NAME", help="Variable with the password for Dex.")
-    @argument("--cookie-file", default="", metavar="PATH", help="File with the cookies of a browser's session.")
-    @argument("--iap-client-id", default="", metavar="ID", help="OAuth client of Google's Identity-Aware Proxy.")
-    @argument("--google", action="store_true", help="A token of Google's credentials on this machine.")
-    @argument("--ca-file", default="", metavar="PATH", help="Certificates (PEM) that the server's is signed with.")
-    @argument("--endpoint", default="", metavar="URL", help="Another address of Vertex AI.")
-    @argument("--forget", action="store_true", help="Drop the connection of this name.")
+    @connect_arguments
     @line_magic
     def kfp_connect(self, line: str) -> CheckedCard | ConnectionsTable:
         """Has runs go somewhere else from now on, or to this machine again; lists what is known without a word.
@@ -52,7 +36,7 @@ class ServerMagics(KfpMagics):
         words = parse(self.kfp_connect, line)
         servers = self.session.servers
         if words.forget:
-            servers.connections.forget(words.where)
+            servers.forget(words.where)
         if words.forget or not words.where:
             settings = self.session.settings
             return ConnectionsTable(list(servers.connections.all().values()), settings.backend, settings.connection)

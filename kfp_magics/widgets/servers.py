@@ -21,9 +21,11 @@ class CheckedCard(Text):
 
     Attributes:
         checked: What it said.
+        first: The first line, where it is another than where runs go.
     """
 
     checked: Checked
+    first: str = ""
 
     def __repr__(self) -> str:
         one = self.checked.connection
@@ -37,7 +39,7 @@ class CheckedCard(Text):
             "account": one.service_account,
             "google key": f"secret {one.gcp_secret}, in all steps" if one.gcp_secret else "",
         }
-        lines = [f"Runs go to {one.name}."]
+        lines = [self.first or f"Runs go to {one.name}."]
         lines += [f"  {name:11}{value}" for name, value in facts.items() if value]
         lines += [f"  {'note':11}{remark}" for remark in self.checked.remarks]
         return "\n".join(lines)

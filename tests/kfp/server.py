@@ -22,6 +22,7 @@ import yaml
 from kfp_magics import mlmd
 from kfp_magics.model import Task
 from tests.kfp import metadata, natives
+from tests.kfp.doors import Oidc
 from tests.kfp.workflow import EPOCH, Plan, Workflow, stamp
 
 DEX_PAGE = b"""<html><form method="post" action="/dex/auth/local/login?back=&amp;state=abc">
@@ -87,6 +88,7 @@ class KfpServer:
         tokens: Bearer tokens that are let in; everybody is when empty.
         sessions: Cookies of sessions that Dex gave; None when there is no Dex.
         dex: Name → password.
+        oidc: oauth2-proxy that stands in front of it, with a Dex of several ways to log in.
         namespaces: Namespace → the tokens that may use it; everybody may when empty.
         skew: Seconds that its clock is ahead.
         links: See `Workflow`; ``native``: tasks as version 3 keeps them, which are told only to who asks for all.
@@ -117,6 +119,7 @@ class KfpServer:
         self.seen_tokens: list[str] = []
         self.sessions: set[str] | None = None
         self.dex: dict[str, str] = {}
+        self.oidc: Oidc | None = None
         self.namespaces: set[str] = set()
         self.multi_user = False
         self.skew = 0.0
@@ -232,7 +235,7 @@ class KfpServer:
         http.send_response(status)
         http.send_header("Content-Type", kind)
         http.send_header("Content-Length", str(len(body) + (1 if cut else 0)))
-        for name, value in (headers or {}).items():
+        for name, value in headers.items() if isinstance(headers, dict) else headers or ():
             http.send_header(name, value)
         http.end_headers()
         http.wfile.write(body[: len(body) // 2] if cut else body)
@@ -243,7 +246,7 @@ class KfpServer:
     def decide(self, http, line, body):
         path, _, query = http.path.partition("?")
         asked = {key: values[-1] for key, values in urllib.parse.parse_qs(query).items()}
-        if self.sessions is not None and (found := self.login(http, path, body)):
+        if (self.sessions is not None or self.oidc) and (found := self.login(http, path, body)):
             return found
         if self.tokens:
             token = (http.headers.get("Authorization") or "").removeprefix("Bearer ")
@@ -262,6 +265,8 @@ class KfpServer:
 
     def login(self, http, path, body):
         """Dex with oauth2-proxy in front: a page with a form, a redirect back, a cookie."""
+        if self.oidc:
+            return self.oidc.answer(http, path, body, self.dex)
         cookies = http.headers.get("Cookie") or ""
         if any(f"authservice_session={one}" in cookies for one in self.sessions):
             return None

@@ -76,7 +76,7 @@ ALL = {"match": "", "times": 10**6}
         (Fault(**ALL, cut=True), "cut the connection"),
         (Fault(**ALL, status=200, body=LOGIN_PAGE, kind="text/html"), "answered with a login page"),
         (Fault(**ALL, status=401, body=b"{}"), "does not know who asks (401)"),
-        (Fault(**ALL, status=403, body=b"{}"), "does not let this login do that"),
+        (Fault(**ALL, status=403, body=b"{}"), "lets nobody in without a login (403)"),
         (Fault(**ALL, status=200, body=b"hello", kind="text/plain"), "no JSON"),
     ],
     ids=["down", "500", "slow", "cut", "login page", "401", "403", "no JSON"],
@@ -132,7 +132,7 @@ def test_a_login_that_is_refused_for_good_is_told_and_not_repeated(server, conne
     assert "wrong-but-secret" not in str(caught.value)
     assert len(server.requests) == 2  # asked once more with the token as it is now
     monkeypatch.delenv("MY_TOKEN")
-    with pytest.raises(LoginError, match="MY_TOKEN of --token-env is empty"):
+    with pytest.raises(LoginError, match="MY_TOKEN of --token-env is not set here"):
         backend.submit(ir_of("plain"), {}, NAMED)
 
 

@@ -123,8 +123,8 @@ async def test_who_may_not_read_is_told_so_in_two_lines(ask: Ask, store: Store, 
     for path in ("/runs/r/artifact", "/runs/r/artifact/info"):
         refused = await ask("GET", path, task="t", name="data")
         assert refused.status == 409
-        assert "does not let this login do that (403)" in refused.json["message"]
-        assert "Ask for access" in refused.json["hint"]
+        assert "lets nobody in without a login (403): Forbidden" in refused.json["message"]
+        assert refused.json["hint"].startswith("Say who asks: --token-env")
         far = (await ask("GET", path, task="t", name="far")).json
         assert "does not hand out" in far["message"]
         assert far["hint"] == "Open it there."

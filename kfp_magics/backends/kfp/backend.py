@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -196,7 +197,10 @@ class KfpBackend:
 
     def poll(self, run: Run) -> Run:
         """Looks where a run stands; without an answer it stays as it was, and says since when; see `Backend.poll`."""
-        return self._look(run)
+        try:
+            return self._look(run)
+        except (BackendError, NotFoundError) as error:  # its connection was forgotten, or cannot be made
+            return replace(run, stale=run.stale or time.time(), stale_reason=error.message)
 
     def _look(self, run: Run, *, now: bool = False) -> Run:
         server = self._server(run.target)
@@ -243,10 +247,8 @@ class KfpBackend:
                 spec = service.version_spec(version.get("pipeline_id", ""), version["pipeline_version_id"])
             found = forms.ir_of(spec)
             if found is None:
-                try:
+                with suppress(NotFoundError):
                     found = irs.parse(requests.read(requests.folder_of(self._settings, run.id)).ir)
-                except NotFoundError:
-                    found = None
             self._pipelines[run.id] = found
             _shorten(self._pipelines)
         return self._pipelines[run.id]
@@ -376,10 +378,8 @@ class KfpBackend:
 
     def delete(self, run: Run) -> None:
         """Removes a run from its server; see `KeepsRuns.delete`."""
-        try:
+        with suppress(NotFoundError):  # it, or the connection to it, is gone
             self.service(run.target).act("delete", run.id)
-        except NotFoundError:  # it, or the connection to it, is gone
-            return
 
 
 def _again(task: Task) -> Task:

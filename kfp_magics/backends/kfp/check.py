@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
-import json
 import os
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
-from kfp_magics.backends.connections import Checked
+from kfp_magics.backends.connections import Checked, is_loopback
+from kfp_magics.backends.kfp.logins import claims_of
 from kfp_magics.backends.kfp.natives import tells_all
 from kfp_magics.errors import LoginError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from kfp_magics.backends.connections import Connection
     from kfp_magics.backends.kfp.service import Service
-    from kfp_magics.model import Json
 
 _POD_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 _CLAIMS = ("email", "preferred_username", "sub")
@@ -47,10 +45,16 @@ def check(connection: Connection, service_of: Callable[[Connection], Service]) -
     version = str(health.get("tag_name") or "")
     if not tells_all(version) and (trouble := service.metadata.trouble()):
         remarks.append(f"{trouble} Values, metrics and artifacts are not shown then: connect to ml-pipeline-ui.")
-    if not connection.host.startswith("https://") and connection.login != "no login" and not _is_here(connection.host):
+    parts = urlsplit(connection.host)
+    if parts.scheme != "https" and connection.login != "no login" and not is_loopback(parts.hostname or ""):
         remarks.append("the login goes over the network without encryption: use https")
+    if variable := connection.token_env or connection.dex_password_env:
+        file = "; --token-file serves them all" if connection.token_env else ""
+        remarks.append(f"the panel and the command line read ${variable} from their own environment{file}")
     name = f"Kubeflow Pipelines {version}" if version and version != "unknown" else "Kubeflow Pipelines"
-    return Checked(connection=connection, server=name, user=user_of(service.headers()), remarks=tuple(remarks))
+    return Checked(
+        connection=connection, server=name, user=user_of(connection, service.headers()), remarks=tuple(remarks)
+    )
 
 
 def _namespace_of_the_pod() -> str:
@@ -60,17 +64,8 @@ def _namespace_of_the_pod() -> str:
         return os.environ.get("NB_NAMESPACE", "")
 
 
-def _is_here(host: str) -> bool:
-    return host.partition("://")[2].partition(":")[0].partition("/")[0] in {"localhost", "127.0.0.1", "[::1]"}
-
-
-def user_of(headers: dict[str, str]) -> str:
-    """Who asks, as the token says: its claims are readable for everybody, only its signature is secret."""
-    parts = headers.get("Authorization", "").removeprefix("Bearer ").split(".")
-    if len(parts) != 3:
-        return ""
-    try:
-        claims: Json = json.loads(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
-    except (binascii.Error, ValueError):
-        return ""
-    return next((str(claims[name]) for name in _CLAIMS if claims.get(name)), "") if isinstance(claims, dict) else ""
+def user_of(connection: Connection, headers: Mapping[str, str]) -> str:
+    """Who asks, as the token says, or the variable with the name."""
+    claims = claims_of(headers)
+    named = os.environ.get(connection.dex_user_env, "").strip() if connection.dex_user_env else ""
+    return next((str(claims[name]) for name in _CLAIMS if claims.get(name)), named)

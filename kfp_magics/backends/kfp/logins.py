@@ -2,32 +2,29 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 import http.cookiejar
+import json
 import os
-import re
-import ssl
 import threading
-from html import unescape
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urlsplit
 
 from kfp_magics.errors import LoginError, UnavailableError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    import httpx
+    from collections.abc import Callable, Mapping
 
     from kfp_magics.backends.connections import Connection
+    from kfp_magics.model import Json
 
 _SERVICE_ACCOUNT_ENV = "KF_PIPELINES_SA_TOKEN_PATH"  # KFP's own variable and place
 _SERVICE_ACCOUNT_FILE = "/var/run/secrets/kubeflow/pipelines/token"
 _CLOUD = "https://www.googleapis.com/auth/cloud-platform"
 _INVERSE_PROXY = ".googleusercontent.com"
-_FORM = re.compile(r"<form[^>]*\baction\s*=\s*[\"']([^\"']*)[\"']", re.IGNORECASE)
-_PASSWORD = re.compile(r"<input[^>]*\btype\s*=\s*[\"']password[\"']", re.IGNORECASE)
-_LOCAL = re.compile(r"href\s*=\s*[\"']([^\"']*/auth/local[^\"']*)[\"']", re.IGNORECASE)
 
 
 class Login(Protocol):
@@ -97,37 +94,51 @@ def login_for(connection: Connection, timeout: float) -> Login:
 
 def _token(connection: Connection) -> str:
     if connection.token_env:
-        return _variable(connection.token_env, "--token-env")
-    if connection.token_file:
-        return _file(connection.token_file, "--token-file")
-    return _service_account() if connection.service_account_token else ""
+        found = variable(connection.token_env, "--token-env")
+    elif connection.token_file:
+        found = _file(connection.token_file, "--token-file")
+    else:
+        found = _service_account() if connection.service_account_token else ""
+    return found.removeprefix("Bearer ").strip()  # as it is copied from a header
 
 
-def _variable(name: str, option: str) -> str:
+def variable(name: str, option: str) -> str:
+    """What is in a variable that an option names.
+
+    Raises:
+        LoginError: It is not set, or nothing that a header can carry.
+    """
     value = os.environ.get(name, "").strip()
     if not value:
-        raise LoginError(f"The variable {name} of {option} is empty or not set.", f"Set it: %env {name}=…")
-    return _plain(value, f"the variable {name}")
+        raise LoginError(
+            f"The variable {name} of {option} is {'empty' if name in os.environ else 'not set'} here.",
+            f'Type it where nothing keeps it: import os, getpass; os.environ["{name}"] = getpass.getpass()',
+        )
+    return _plain(value, f"the variable {name}", option)
 
 
 def _file(path: str, option: str) -> str:
-    return _plain(_content(path, option), f"the file {path!r}")
+    return _plain(_content(path, option), f"the file {path!r}", option)
 
 
 def _content(path: str, option: str) -> str:
+    hint = "Save the cookies of a browser to it." if option == "--cookie-file" else "Write a token to it."
     try:
-        value = Path(path).expanduser().read_text(encoding="utf-8").strip()
+        value = Path(path).expanduser().read_text(encoding="utf-8-sig").strip()
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is no text"
-        raise LoginError(f"The file {path!r} of {option} cannot be read: {reason}.", "Write a token to it.") from error
+        raise LoginError(f"The file {path!r} of {option} cannot be read: {reason}.", hint) from error
     if not value:
-        raise LoginError(f"The file {path!r} of {option} is empty.", "Write a token to it.")
+        raise LoginError(f"The file {path!r} of {option} is empty.", hint)
     return value
 
 
-def _plain(value: str, where: str) -> str:
+def _plain(value: str, where: str, option: str) -> str:
     if not value.isascii() or not value.isprintable():
-        raise LoginError(f"What is in {where} is no token: it has other signs than a header can carry.")
+        raise LoginError(
+            f"What is in {where} is more than one line, or has signs that no login has.",
+            f"{option} wants it as it is, on one line.",
+        )
     return value
 
 
@@ -144,14 +155,23 @@ def _service_account() -> str:
 def _cookies(connection: Connection) -> str:
     text = _content(connection.cookie_file, "--cookie-file")
     if "\t" not in text:
-        return _plain(text.removeprefix("Cookie:").strip(), f"the file {connection.cookie_file!r}")
+        line = text.removeprefix("Cookie:").strip()
+        if "=" not in line:
+            raise LoginError(
+                f"The file {connection.cookie_file!r} holds no cookies: they have names.",
+                "Save them as name=value; …, or as cookies.txt.",
+            )
+        return _plain(line, f"the file {connection.cookie_file!r}", "--cookie-file")
     jar = http.cookiejar.MozillaCookieJar()
     try:
         jar.load(str(Path(connection.cookie_file).expanduser()), ignore_discard=True, ignore_expires=True)
     except (OSError, http.cookiejar.LoadError) as error:
-        raise LoginError(f"The file {connection.cookie_file!r} holds no cookies: {error}.") from error
+        raise LoginError(
+            f"The file {connection.cookie_file!r} is no cookies.txt.",
+            "Its first line is: # Netscape HTTP Cookie File",
+        ) from error
     host = urlsplit(connection.host).hostname or ""
-    found = [f"{one.name}={one.value}" for one in jar if _covers(one.domain, host)]
+    found = [f"{one.name}={one.value}" for one in jar if covers(one.domain, host)]
     if not found:
         raise LoginError(
             f"The file {connection.cookie_file!r} has no cookie for {host}.", "Log in, and save them anew."
@@ -159,63 +179,15 @@ def _cookies(connection: Connection) -> str:
     return "; ".join(found)
 
 
-def _covers(domain: str, host: str) -> bool:
+def covers(domain: str, host: str) -> bool:
+    """Whether a cookie of a domain is for a host."""
     return host == domain.lstrip(".") or (domain.startswith(".") and host.endswith(domain))
 
 
 def _dex(connection: Connection, timeout: float) -> str:
-    """Logs in as a browser does, and gives the session's cookies."""
-    import httpx  # noqa: PLC0415  (most logins need no conversation)
+    from kfp_magics.backends.kfp.dex import log_in  # noqa: PLC0415  (most logins need no conversation)
 
-    user = _variable(connection.dex_user_env, "--dex-user-env")
-    password = _variable(connection.dex_password_env, "--dex-password-env")
-    verify = ssl.create_default_context(cafile=connection.ca_file) if connection.ca_file else True
-    try:
-        with httpx.Client(follow_redirects=True, timeout=timeout, verify=verify) as browser:
-            page = _login_page(browser, connection)
-            if page is not None:
-                target = _post_target(page, connection)
-                done = browser.post(target, data={"login": user, "password": password})
-                if _PASSWORD.search(done.text) or done.status_code in {401, 403}:
-                    raise LoginError(
-                        f"Dex of {connection.host} does not know this name and password.",
-                        f"Look at ${connection.dex_user_env} and ${connection.dex_password_env}.",
-                    )
-            cookies = [
-                f"{one.name}={one.value}" for one in browser.cookies.jar if _covers(one.domain, _name(connection))
-            ]
-    except httpx.HTTPError as error:
-        raise UnavailableError(f"The login at {connection.host} did not work: {type(error).__name__}.") from error
-    if not cookies:
-        raise LoginError(f"{connection.host} gave no session after the login.", "Is Dex in front of it?")
-    return "; ".join(cookies)
-
-
-def _name(connection: Connection) -> str:
-    name = urlsplit(connection.host).hostname or ""
-    return name if "." in name else f"{name}.local"  # as cookie jars write the names of one word
-
-
-def _login_page(browser: httpx.Client, connection: Connection) -> httpx.Response | None:
-    """Finds the page with the form; None when the server wants no login."""
-    page = browser.get(f"{connection.host}/")
-    if page.status_code in {401, 403} or "/oauth2/sign_in" in page.text:  # oauth2-proxy asks before it sends to Dex
-        page = browser.get(urljoin(f"{connection.host}/", "/oauth2/start?rd=/"))
-    if (choice := _LOCAL.search(page.text)) and not _PASSWORD.search(page.text):  # several ways to log in
-        page = browser.get(urljoin(str(page.url), unescape(choice[1])))
-    return page if _PASSWORD.search(page.text) else None
-
-
-def _post_target(page: httpx.Response, connection: Connection) -> str:
-    form = _FORM.search(page.text)
-    target = urljoin(str(page.url), unescape(form[1])) if form and form[1] else str(page.url)
-    here, there = urlsplit(connection.host), urlsplit(target)
-    if there.scheme != "https" and there.hostname != here.hostname:
-        raise LoginError(
-            f"{connection.host} wants the password sent to {there.hostname} without encryption; it was not sent.",
-            "Ask who runs the server, or use --token-file.",
-        )
-    return target
+    return log_in(connection, timeout)
 
 
 class _Google:
@@ -265,3 +237,50 @@ class _Google:
 
 def _first_line(error: Exception) -> str:
     return (str(error).splitlines() or [""])[0][:200]
+
+
+def claims_of(headers: Mapping[str, str]) -> dict[str, Json]:
+    """What a token says of itself: that is readable for everybody, only its signature is secret."""
+    parts = headers.get("Authorization", "").removeprefix("Bearer ").split(".")
+    if len(parts) != 3:
+        return {}
+    try:
+        claims: Json = json.loads(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
+    except (binascii.Error, ValueError):
+        return {}
+    return claims if isinstance(claims, dict) else {}
+
+
+def expired(headers: Mapping[str, str]) -> float:
+    """When the token that is sent expired, in seconds since the epoch; 0 when it did not, or does not say it."""
+    until = claims_of(headers).get("exp")
+    return float(until) if isinstance(until, int | float) and until < time.time() else 0.0
+
+
+def without_secrets(text: str, headers: Mapping[str, str]) -> str:
+    """What a server said, without what it was sent to know who asks."""
+    for value in headers.values():
+        for secret in {value, value.removeprefix("Bearer "), *value.split("; ")}:
+            text = text.replace(secret, "…")
+    return text
+
+
+def mending(connection: Connection) -> str:
+    """What to do when the server does not take the login."""
+    one = connection
+    ways = {
+        f"Put a new token into ${one.token_env}, and connect again.": one.token_env,
+        f"Write a new token to {one.token_file}; it is read anew each time.": one.token_file,
+        "Mount the token with the audience pipelines.kubeflow.org; see docs/clusters.md.": one.service_account_token,
+        f"The session of Dex was not taken: look at ${one.dex_user_env} and the address.": one.dex_user_env,
+        f"Log in with the browser, and save its cookies to {one.cookie_file} anew.": one.cookie_file,
+        "Is it this proxy's client, and may the account pass (roles/iap.httpsResourceAccessor)?": one.iap_client_id,
+        "gcloud auth application-default login, with an account that may pass.": one.google,
+    }
+    return next((text for text, used in ways.items() if used), _SAY_WHO_ASKS)
+
+
+_SAY_WHO_ASKS = (
+    "Say who asks: --token-env, --token-file, --dex-user-env and --dex-password-env, --cookie-file, "
+    "--iap-client-id, --google or --service-account-token of %kfp_connect."
+)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import time
-import urllib.request
+from html import unescape
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -14,9 +15,13 @@ import urllib3
 from kfp_server_api.exceptions import ApiException
 
 from kfp_magics import mlmd
+from kfp_magics.backends.kfp import network
+from kfp_magics.backends.kfp.logins import expired, mending, without_secrets
 from kfp_magics.errors import BackendError, LoginError, NotFoundError, UnavailableError, UncertainError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from kfp_magics.backends.connections import Connection
     from kfp_magics.backends.kfp.logins import Login
     from kfp_magics.model import Json
@@ -26,6 +31,9 @@ _PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})  # answers that may be
 _UNTOUCHED = frozenset({425, 429, 503})  # answers of which a proxy or server says that it has done nothing
 _REPEATABLE = (":terminate", ":archive", ":unarchive", ":enable", ":disable")  # asked twice, they do the same
 _MESSAGE_LENGTH = 300
+_TITLE = re.compile(r"<title[^>]*>([^<]+)</title>", re.IGNORECASE)
+_ASKS = re.compile(rb"type\s*=\s*[\"']password|/oauth2/|/dex/|<form|log ?in|sign ?in", re.IGNORECASE)
+"""What the pages have that ask who somebody is."""
 
 
 class Client(kfp_server_api.ApiClient):  # type: ignore[misc]  # generated without types
@@ -40,14 +48,12 @@ class Client(kfp_server_api.ApiClient):  # type: ignore[misc]  # generated witho
 
     def __init__(self, connection: Connection, login: Login, *, timeout: float, patience: float) -> None:
         configuration = kfp_server_api.Configuration(host=connection.host)
-        configuration.ssl_ca_cert = connection.ca_file or None
+        configuration.ssl_ca_cert = network.trusted_file(connection)
         configuration.retries = urllib3.Retry(0, redirect=False)  # a redirect is a login page, or a wrong address
         configuration.connection_pool_maxsize = 8
-        configuration.proxy = _proxy(connection.host)
-        try:
-            super().__init__(configuration)
-        except OSError as error:
-            raise LoginError(f"The certificates {connection.ca_file!r} cannot be read: {error.strerror}.") from error
+        configuration.proxy = network.proxy_of(connection.host)
+        configuration.proxy_headers = network.proxy_headers(configuration.proxy) or None
+        super().__init__(configuration)
         self.connection = connection
         self.patience = patience
         self._login = login
@@ -99,14 +105,14 @@ class Client(kfp_server_api.ApiClient):  # type: ignore[misc]  # generated witho
         answer = self.request("GET", url, headers={"User-Agent": self.user_agent}, whole=False)
         if not may_be_a_page and "text/html" in answer.headers.get("Content-Type", ""):
             answer.close()
-            raise self._login_page()
+            raise self._page(b"")
         found: urllib3.BaseHTTPResponse = answer
         return found
 
     def _attempt(self, method: str, url: str, *args: Any, whole: bool = True, **kwargs: Any) -> Any:  # noqa: ANN401  (as above)
-        kwargs["headers"] = {**kwargs.get("headers", {}), **self._login.headers()}
+        sent = self._login.headers()
+        kwargs["headers"] = {**kwargs.get("headers", {}), **sent}
         kwargs["_request_timeout"] = self._timeout
-        host = self.connection.host
         try:
             answer = super().request(method, url, *args, **(kwargs | {"_preload_content": False}))
             if not whole:
@@ -114,66 +120,78 @@ class Client(kfp_server_api.ApiClient):  # type: ignore[misc]  # generated witho
             _ = answer.data  # read here, so that an answer that is cut counts as none
         except ApiException as error:
             if isinstance(error.__context__, urllib3.exceptions.SSLError):
-                raise self._untrusted(error.__context__) from error
-            raise self._refused(error) from error
+                raise network.untrusted(self.connection, str(error.__context__)) from error
+            raise self._refused(error, sent) from error
         except urllib3.exceptions.HTTPError as error:
             if isinstance(cause := getattr(error, "reason", error), urllib3.exceptions.SSLError):
-                raise self._untrusted(cause) from error
-            raise _lost(error, host) from error
+                raise network.untrusted(self.connection, str(cause)) from error
+            raise _lost(error, self.connection.host) from error
         if _is_page(answer):
-            raise self._login_page()
+            raise self._page(answer.data)
         return answer
 
-    def _untrusted(self, error: Exception) -> BackendError:
-        text = str(error)
-        if "CERTIFICATE_VERIFY_FAILED" in text:
-            return BackendError(
-                f"The certificate of {self.connection.host} is signed by nobody that is trusted here.",
-                "If it is your own, name the file with it: --ca-file PATH.",
-            )
-        if "WRONG_VERSION_NUMBER" in text:
-            http = self.connection.host.replace("https://", "http://")
-            return BackendError(f"{self.connection.host} does not speak TLS.", f"%kfp_connect {http}")
-        return UnavailableError(f"The connection to {self.connection.host} did not come about: {text[:200]}")
-
-    def _login_page(self) -> LoginError:
+    def _page(self, answer: bytes) -> LoginError:
+        """The error for a page where an answer should be: mostly it asks for a login."""
         host, way = self.connection.host, self.connection.login
+        title = _TITLE.search(answer.decode("utf-8", "replace"))
+        called = f" ({' '.join(unescape(title[1]).split())[:60]!r})" if title else ""
+        if self.connection.login == "no login" or _ASKS.search(answer):
+            return LoginError(
+                f"{host} answered with a login page{called}; it was asked with {way}.", mending(self.connection)
+            )
         return LoginError(
-            f"{host} answered with a login page; it was asked with {way}.",
-            "Say who asks: --token-env, --token-file, --dex-user-env and --dex-password-env, --cookie-file, "
-            "--iap-client-id or --service-account-token of %kfp_connect.",
+            f"{host} answered with a page{called} instead of Kubeflow Pipelines; it was asked with {way}.",
+            f"{self._other_path()}; or the login has ended: {mending(self.connection)}",
         )
 
-    def _refused(self, error: ApiException) -> BackendError | NotFoundError:
-        """What an answer that is no success means."""
+    def _other_path(self) -> str:
+        parts = urlsplit(self.connection.host)
+        if parts.path:
+            return f"Perhaps its address has no path: %kfp_connect {parts.scheme}://{parts.netloc}"
+        return f"On Kubeflow its address ends so: %kfp_connect {self.connection.host}/pipeline"
+
+    def _refused(self, error: ApiException, sent: Mapping[str, str]) -> BackendError | NotFoundError:
+        """What an answer that is no success means, when it was asked with these headers."""
         status, host = error.status, self.connection.host
-        said = _said(error)
+        said = without_secrets(_said(error), sent)
         said = f": {said}" if said else ""
         if status in {301, 302, 303, 307, 308}:
             return self._redirected(error)
         if status in {401, 403}:
-            return self._unwelcome(status, said)
+            return self._unwelcome(status, said, expired(sent))
         if status == 404 and not _looks_like_a_page(error.body):
             return NotFoundError(f"{host} knows nothing of that (404){said}")
         if status in _PASSING:
             kind = UnavailableError if status in _UNTOUCHED else UncertainError
             return kind(f"{host} fails ({status}){said}")
-        if status == 404:
-            return BackendError(
-                f"There is no Kubeflow Pipelines API at {host}.", "On Kubeflow its address is https://HOST/pipeline."
-            )
-        return BackendError(f"{host} refuses ({status}){said}")
+        return self._elsewhere(status, str(error.body)) or BackendError(f"{host} refuses ({status}){said}")
 
-    def _unwelcome(self, status: int, said: str) -> LoginError:
+    def _elsewhere(self, status: int, body: str) -> BackendError | None:
+        """The error where the answer shows that the address is not that of Kubeflow Pipelines; else None."""
         host = self.connection.host
+        if status == 407:
+            return network.proxy_fails(host, "407")
+        if status == 404:
+            return BackendError(f"There is no Kubeflow Pipelines API at {host}.", self._other_path())
+        if status == 400 and "HTTPS port" in body:  # as nginx says it
+            return BackendError(f"{host} speaks TLS.", f"%kfp_connect {host.replace('http://', 'https://')}")
+        return None
+
+    def _unwelcome(self, status: int, said: str, expired: float) -> LoginError:
+        one = self.connection
+        if expired:
+            since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(expired))
+            return LoginError(f"The {one.login} expired at {since} ({status} of {one.host}).", mending(one))
         if status == 401:
             return LoginError(
-                f"{host} does not know who asks (401); it was asked with {self.connection.login}.",
-                f"Renew the login, and connect again: %kfp_connect {host} …",
+                f"{one.host} does not know who asks (401){said.rstrip('.')}; it was asked with {one.login}.",
+                mending(one),
             )
-        where = f" in namespace {self.connection.namespace!r}" if self.connection.namespace else ""
+        if one.login == "no login" and not one.namespace:
+            return LoginError(f"{one.host} lets nobody in without a login (403){said}", mending(one))
+        where = f" in namespace {one.namespace!r}" if one.namespace else ""
         return LoginError(
-            f"{host} does not let this login do that{where} (403){said}",
+            f"{one.host} does not let this login do that{where} (403){said}",
             "Ask for access to the namespace, or name another one: %kfp_connect … --namespace NAME.",
         )
 
@@ -184,7 +202,11 @@ class Client(kfp_server_api.ApiClient):  # type: ignore[misc]  # generated witho
         if f"{there.hostname}{there.path}".startswith(asked):
             elsewhere = f"{there.scheme}://{there.netloc}{here.path}"
             return BackendError(f"{self.connection.host} has moved to {elsewhere}.", f"%kfp_connect {elsewhere}")
-        return self._login_page()
+        known = f" at {there.hostname}" if there.hostname not in {here.hostname, None} else ""
+        return LoginError(
+            f"{self.connection.host} answered with a login page{known}; it was asked with {self.connection.login}.",
+            mending(self.connection),
+        )
 
 
 def read(answer: Any) -> dict[str, Json]:  # noqa: ANN401  (urllib3's response)
@@ -207,21 +229,15 @@ def read(answer: Any) -> dict[str, Json]:  # noqa: ANN401  (urllib3's response)
 def _lost(error: Exception, host: str) -> UnavailableError:
     never_sent = (urllib3.exceptions.NewConnectionError, urllib3.exceptions.ConnectTimeoutError)
     cause = getattr(error, "reason", error)
+    if isinstance(cause, urllib3.exceptions.ProxyError):
+        return network.proxy_fails(host, str(cause.original_error))
     if isinstance(cause, urllib3.exceptions.NameResolutionError):
-        return UnavailableError(
-            f"There is no host {urlsplit(host).hostname!r}.", "Look at the address, and the network."
-        )
+        return network.no_such_host(host)
     if isinstance(cause, never_sent):
-        return UnavailableError(f"{host} cannot be reached.", "Is it up, and the port-forward or VPN running?")
-    what = "did not answer in time" if isinstance(cause, urllib3.exceptions.TimeoutError) else "cut the connection"
-    return UncertainError(f"{host} {what}.")
-
-
-def _proxy(host: str) -> str | None:
-    parts = urlsplit(host)
-    if urllib.request.proxy_bypass(parts.hostname or ""):
-        return None
-    return urllib.request.getproxies().get(parts.scheme)
+        return network.not_there(host)
+    if isinstance(cause, urllib3.exceptions.TimeoutError):
+        return UncertainError(f"{host} did not answer in time.")
+    return UncertainError(f"{host} cut the connection.", network.hint_for_tls(host))
 
 
 def _is_page(answer: Any) -> bool:  # noqa: ANN401  (urllib3's response)
@@ -240,7 +256,7 @@ def _said(error: ApiException) -> str:
     try:
         found = json.loads(error.body)
     except ValueError:
-        return ""
+        found = {"message": error.body if isinstance(error.body, str) else error.body.decode("utf-8", "replace")}
     words = [found.get(key) for key in ("message", "error", "error_message")] if isinstance(found, dict) else []
     text = next((word for word in words if word), "")
     line = " ".join(str(text).split())
