@@ -206,6 +206,12 @@ def test_the_plain_function(calc: Run, tmp_path: Any) -> None:
         ("%%kfp_component\ndef f(x: np.ndarray):\n    pass\n", DefinitionError, "np.ndarray, which KFP", "Dataset"),
         ("%%kfp_component\ndef print(x: int):\n    pass\n", DefinitionError, "hide Python's own 'print'", "print_step"),
         ("%%kfp_component --cpuu 3\ndef f(x: int):\n    pass\n", DefinitionError, "--cpuu", "--cpu"),
+        (
+            "%%kfp_component --service-account me\ndef f():\n    pass\n",
+            DefinitionError,
+            "--service-account",
+            "%kfp_connect",
+        ),
         ("%%kfp_pipeline\ndef p():\n    mkae(n=1)\n", NamesError, r"'mkae' \(line 3\)", "make"),
         ("%%kfp_pipeline\ndef p():\n    make(m=1)\n", DefinitionError, r"does not compose \(line 3\)", ""),
         ("%%kfp_pipeline\ndef p(s: str):\n    make(n=s)\n", DefinitionError, "does not compose", ""),

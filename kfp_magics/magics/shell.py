@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from kfp_magics.widgets.live import LiveRun
 
 _ATTRIBUTE = "_kfp_magics_session"
+_ELSEWHERE = {"--service-account": "All steps have that of the connection: %kfp_connect WHERE --service-account NAME"}
+"""Options that belong to another magic → where they are said."""
 
 
 def current_session(shell: InteractiveShell) -> Session:
@@ -150,7 +152,7 @@ def _refusal(parser: ArgumentParser, said: str) -> DefinitionError:
         return DefinitionError(f"{magic} wants {' and '.join(wanted)}.", f"{magic} {form}; {magic}? shows the rest.")
     wrong = next(iter(re.findall(r"(?<!\S)(--?[\w-]+)", said)), "")
     options = [option for one in actions for option in one.option_strings]
-    hint = did_you_mean(wrong, options) if wrong and wrong not in options else ""
+    hint = did_you_mean(wrong, options, _ELSEWHERE.get(wrong, "")) if wrong and wrong not in options else ""
     if choice := re.search(r"argument (\S+): invalid choice: '(.*)' \(", said):
         choices = next((one.choices for one in actions if choice[1] in (*one.option_strings, one.dest)), None) or ()
         close = did_you_mean(choice[2], [str(one) for one in choices])

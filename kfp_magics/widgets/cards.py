@@ -75,11 +75,24 @@ def _pod_text(pod: PodOptions) -> str:
         "gpu": f"{pod.gpu} × {pod.gpu_type}" if pod.gpu else "",
         "env": ", ".join(pod.env),
         "secrets": ", ".join(pod.secrets),
-        "secret volumes": ", ".join(pod.secret_volumes),
-        "volumes": ", ".join(pod.pvcs),
+        "config maps": ", ".join(pod.config_maps),
+        "volumes": ", ".join(
+            f"{name} at {path}"
+            for path, name in {
+                **pod.secret_volumes,
+                **pod.config_map_volumes,
+                **pod.pvcs,
+                **{path: f"{name} ({size})" for path, (name, size) in pod.ephemeral_volumes.items()},
+            }.items()
+        ),
         "retries": str(pod.retries or ""),
         "timeout": text.duration(pod.timeout) if pod.timeout else "",
         "cache": "" if pod.cache else "off",
+        "nodes": ", ".join(f"{key}={value}" for key, value in pod.node_selector.items()),
+        "tolerates": ", ".join(f"{one.key}={one.value}".rstrip("=") for one in pod.tolerations),
+        "labels": ", ".join(f"{key}={value}" for key, value in pod.labels.items()),
+        "annotations": ", ".join(pod.annotations),
+        "pulls with": ", ".join(pod.image_pull_secrets),
     }
     return ", ".join(f"{name} {word}" for name, word in words.items() if word)
 

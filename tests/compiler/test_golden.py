@@ -160,7 +160,7 @@ def pod(make: Any, _: Path) -> None:
         retries=3,
         timeout="1h30m",
         no_cache=True,
-        label=("team=ü",),
+        label=("team=ue",),
         node_selector=("disk=ssd",),
         toleration=("gpu:NoSchedule", "pool=batch:NoExecute"),
         config_map=("settings:mode=RUN_MODE",),

@@ -13,7 +13,7 @@ import pytest
 
 from kfp_magics.live import ArtifactFile
 from kfp_magics.model import Artifact, Failure, Run, State, Task
-from kfp_magics.pods import PodOptions
+from kfp_magics.pods import PodOptions, Toleration
 from kfp_magics.trying import Trial
 from kfp_magics.widgets.cards import ArtifactsTable, RunsTable, TrialCard, _pod_text
 from kfp_magics.widgets.html import pipeline_html, run_html
@@ -173,6 +173,20 @@ def test_the_pod_in_words() -> None:
         cache=False,
     )
     assert _pod_text(pod) == "cpu 2, gpu 1 × nvidia.com/gpu, env A, secrets PW, timeout 1 m 30 s, cache off"
+    cluster = PodOptions(
+        pvcs={"/data": "wares"},
+        ephemeral_volumes={"/tmp/x": ("scratch", "1Gi")},
+        config_maps={"MODE": ("house", "mode")},
+        node_selector={"disk": "ssd"},
+        tolerations=(Toleration(key="gpu", value="yes"), Toleration(key="spot", operator="Exists")),
+        labels={"team": "a"},
+        annotations={"note": "long text"},
+        image_pull_secrets=("reg",),
+    )
+    assert _pod_text(cluster) == (
+        "config maps MODE, volumes wares at /data, scratch (1Gi) at /tmp/x, nodes disk=ssd, tolerates gpu=yes, spot, "
+        "labels team=a, annotations note, pulls with reg"
+    )
 
 
 def test_a_report_is_shown_where_its_scripts_reach_nothing(tmp_path: Path) -> None:
