@@ -59,6 +59,16 @@ class IR:
         found: Mapping[str, Json] = executors.get(component.get("executorLabel", ""), {})
         return found
 
+    def task(self, path: str) -> Mapping[str, Json] | None:
+        """The PipelineTaskSpec at a path of groups, ``exit-handler-1/train``; None when there is none."""
+        component, found = self.spec["root"], None
+        for key in path.split("/"):
+            found = component.get("dag", {}).get("tasks", {}).get(key)
+            if found is None:
+                return None
+            component = self.component(found)
+        return found
+
     def pod(self, label: str) -> Mapping[str, Json]:
         """What the platform part says of an executor's pod, by the executor's label."""
         found: Mapping[str, Json] = (

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from kfp_magics.ir import IR
-    from kfp_magics.model import Json, Task
+    from kfp_magics.model import Artifact, Json, Task
 
 
 def run_outputs(ir: IR, tasks: Mapping[str, Task]) -> dict[str, Json]:
@@ -28,21 +28,26 @@ def run_outputs(ir: IR, tasks: Mapping[str, Task]) -> dict[str, Json]:
 
 
 def with_outputs(ir: IR, task: Task, tasks: Mapping[str, Task]) -> Task:
-    """A task at the top of a pipeline with what it gives, also when it is a group.
+    """A task with what it gives, also when it is a group; of loops only values, in lists.
 
     Args:
         ir: The compiled pipeline.
-        task: The task.
+        task: The task, in no loop.
         tasks: Id → task, as the run ended.
     """
-    spec = ir.spec["root"]["dag"]["tasks"].get(task.id)
+    spec = ir.task(task.id)
     component = ir.component(spec) if spec else {}
-    if "dag" not in component:
+    if spec is None or "dag" not in component:
         return task
     reader = _Outputs(ir, tasks)
-    names = component.get("outputDefinitions", {}).get("parameters", {})
-    found = {name: reader.of_task(spec, task.id, name) for name in names}
-    return replace(task, outputs={name: value for name, value in found.items() if value is not MISSING})
+    names = component.get("outputDefinitions", {})
+    found = {name: reader.of_task(spec, task.id, name) for name in names.get("parameters", {})}
+    made = {name: reader.artifact(spec, task.id, name) for name in names.get("artifacts", {})}
+    return replace(
+        task,
+        outputs={name: value for name, value in found.items() if value is not MISSING},
+        artifacts=(*task.artifacts, *(replace(one, name=name) for name, one in made.items() if one is not None)),
+    )
 
 
 class _Outputs:
@@ -71,6 +76,21 @@ class _Outputs:
             return self.of_group(inner, f"{task_id}/", name)
         found = [self.of_group(inner, f"{one}/", name) for one in self._iterations(task_id)]
         return [one for one in found if one is not MISSING]
+
+    def artifact(self, spec: Mapping[str, Json], task_id: str, name: str) -> Artifact | None:
+        task, inner = self._tasks.get(task_id), self._ir.component(spec)
+        if task is None or task.kind == "loop":
+            return None
+        if "dag" not in inner:
+            made = [one for one in task.artifacts if one.io == "output" and one.name == name]
+            return made[0] if len(made) == 1 else None
+        for one in inner["dag"].get("outputs", {}).get("artifacts", {}).get(name, {}).get("artifactSelectors", ()):
+            made_by = inner["dag"]["tasks"].get(one["producerSubtask"])
+            key = one["outputArtifactKey"]
+            found = self.artifact(made_by, f"{task_id}/{one['producerSubtask']}", key) if made_by else None
+            if found is not None:
+                return found
+        return None
 
     def _iterations(self, loop: str) -> Iterator[str]:
         number = 0

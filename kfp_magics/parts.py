@@ -7,45 +7,51 @@ plain value as it is, an artifact as the URI that an importer reads. Every backe
 from __future__ import annotations
 
 import json
-from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kfp_magics import cutting, reusing
 from kfp_magics import ir as irs
-from kfp_magics import reusing
 from kfp_magics.backends.local.values import typed
+from kfp_magics.cutting import Cut
 from kfp_magics.errors import ArgumentError, did_you_mean
 from kfp_magics.model import StandIn
+from kfp_magics.outputs import with_outputs
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
+    from kfp_magics.cutting import Outlet
     from kfp_magics.ir import IR
     from kfp_magics.model import Json, Pipeline, Run
 
-_GROUPS = {"loop": "loop", "condition": "condition", "exit-handler": "exit handler", "group": "nested pipeline"}
 _ANY = "system.Artifact"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Outlet:
-    """An output of a step that is left out, which a step that stays takes."""
+    """An output of a step that is left out, which a step that stays takes.
 
-    task: str
-    key: str
+    Attributes:
+        taken: Which output of which task.
+        step: The step that makes it.
+        output: How the step calls it.
+        name: The part's parameter.
+    """
+
+    taken: Outlet
     step: str
     output: str
-    definition: Mapping[str, Json]
     name: str = ""
 
     @property
-    def kind(self) -> str:
-        return "parameter" if "parameterType" in self.definition else "artifact"
+    def is_parameter(self) -> bool:
+        return self.taken.kind == "parameters"
 
     @property
     def artifact(self) -> Mapping[str, Json]:
-        found: Mapping[str, Json] = self.definition["artifactType"]
+        found: Mapping[str, Json] = self.taken.definition["artifactType"]
         return found
 
 
@@ -66,33 +72,30 @@ def cut(
     Raises:
         ArgumentError: The pipeline cannot be cut there.
     """
-    left_out = _left_out(ir, start)
-    outlets = _outlets(ir, left_out)
-    spec: dict[str, Json] = json.loads(json.dumps(ir.spec))
-    root = spec["root"]
-    tasks = root["dag"]["tasks"]
-    for key in left_out:
-        del tasks[key]
-    imports = {}
+    rest = _cut(ir, start)
+    outlets = _outlets(ir, rest)
+    spec = rest.spec
+    tasks = spec["root"]["dag"]["tasks"]
+    given: dict[tuple[str, str], Mapping[str, Json]] = {}
+    importers = []
     for outlet in outlets:
         found = taken.get(outlet.name, {})
-        if outlet.kind == "artifact":
-            task = _free_name(f"{'reused' if found else 'given'}-{irs.component_key(outlet.name)}", tasks)
-            parameter = "" if found else outlet.name
+        source: dict[str, Json] = {"componentInputParameter": outlet.name}
+        if not outlet.is_parameter:
+            task = cutting.free_name(f"{'reused' if found else 'given'}-{irs.component_key(outlet.name)}", tasks)
             tasks[task] = reusing.importer(
                 spec,
                 task,
                 outlet.artifact,
                 uri=found.get("uri", ""),
-                parameter=parameter,
+                parameter="" if found else outlet.name,
                 metadata=found.get("metadata"),
             )
-            imports[outlet.task, outlet.key] = task
-    names = {(one.task, one.key): one.name for one in outlets}
-    for task in tasks.values():
-        _reconnect(task, left_out, names, imports)
-    _declare(root, outlets, taken)
-    reusing.drop_outputs(root, left_out)
+            importers.append(task)
+            source = {"taskOutputArtifact": {"producerTask": task, "outputArtifactKey": reusing.ARTIFACT}}
+        given[outlet.taken.task, outlet.taken.key] = source
+    rest.give(given, importers)
+    _declare(spec["root"], outlets, taken)
     reusing.drop_unused(spec)
     spec["pipelineInfo"] = {"name": name}
     text = reusing.text_of(spec, _platform(ir, spec))
@@ -114,26 +117,28 @@ def results(ir: IR, *, start: Collection[str], run: Run, given: Collection[str])
     Raises:
         ArgumentError: The run has not got something of it, or not as the steps take it.
     """
-    outlets = _outlets(ir, _left_out(ir, start))
+    outlets = _outlets(ir, _cut(ir, start))
     names = {one.name for one in outlets}
     if unknown := next((one for one in given if one not in names), ""):
         raise ArgumentError(f"The part takes no {unknown!r} from the steps before it.", did_you_mean(unknown, names))
-    return {one.name: _result(one, run) for one in outlets if one.name not in given}
+    return {one.name: _result(ir, one, run) for one in outlets if one.name not in given}
 
 
-def _result(outlet: _Outlet, run: Run) -> dict[str, Json]:
-    earlier = run.task(outlet.task)
+def _result(ir: IR, outlet: _Outlet, run: Run) -> dict[str, Json]:
+    known = {task.id: task for task in run.tasks}
+    taken = outlet.taken
+    earlier = with_outputs(ir, known[taken.task], known) if taken.task in known else None
     hint = f"Take another run, or give it yourself: --give {outlet.name}"
-    why = reusing.lacking(earlier, outlet.kind, outlet.key)
+    why = reusing.lacking(earlier, taken.kind, taken.key)
     if why or earlier is None:
         raise ArgumentError(f"Run {run.name!r} has no {outlet.name!r} of {outlet.step!r}: {why}.", hint)
-    if outlet.kind == "parameter":
+    if outlet.is_parameter:
         try:
-            value = typed(earlier.outputs[outlet.key], outlet.definition["parameterType"], outlet.name)
+            value = typed(earlier.outputs[taken.key], taken.definition["parameterType"], outlet.name)
         except ArgumentError as error:
             raise ArgumentError(f"Run {run.name!r} does not fit: {error.message}", hint) from error
         return {"run": run.id, "value": value}
-    artifact = reusing.made(earlier, outlet.key)[0]
+    artifact = reusing.made(earlier, taken.key)[0]
     wanted = outlet.artifact.get("schemaTitle", _ANY)
     if wanted not in {artifact.type, _ANY}:
         raise ArgumentError(
@@ -174,87 +179,64 @@ def placed(pipeline: Pipeline, values: Mapping[str, Json], backend: str) -> dict
     return found
 
 
-def _left_out(ir: IR, start: Collection[str]) -> set[str]:
-    tasks = ir.spec["root"]["dag"]["tasks"]
-    kept = reusing.after(ir, {_task(ir, one) for one in start})
-    needed = {one for key in kept for one in irs.needs(tasks[key])}
-    # What only imports stays with those who read it.
-    kept |= {
-        key
-        for key in needed - kept
-        if "importer" in ir.executor(ir.component(tasks[key])) and not irs.needs(tasks[key])
-    }
-    if kept == set(tasks):
+def _cut(ir: IR, start: Collection[str]) -> Cut:
+    """The pipeline without the steps before some."""
+    left_out = cutting.before(ir, [_path(ir, one) for one in start])
+    if not left_out:
         raise ArgumentError(
             f"Nothing comes before {' and '.join(map(repr, start))}: the part would be the whole pipeline.",
             "Start with a later step.",
         )
-    for key in kept:
-        for one in tasks[key].get("inputs", {}).get("parameters", {}).values():
-            watched = one.get("taskFinalStatus", {}).get("producerTask", key)
-            if watched not in kept:
-                raise ArgumentError(
-                    f"The step {key!r} is told how {watched!r} ended, which the part would leave out.",
-                    f"Start with {watched!r}, or with another step.",
-                )
-    return set(tasks) - kept
-
-
-def _task(ir: IR, step: str) -> str:
-    wanted = {step, irs.component_key(step)}
-    if found := wanted & ir.spec["root"]["dag"]["tasks"].keys():
-        return str(min(found))
-    static = irs.static_tasks(ir, templates=True)
-    fits = [task for task in static if wanted & {task.id, task.name, task.component}]
-    if not fits:
-        raise ArgumentError(f"The pipeline has no step {step!r}.", did_you_mean(step, {task.name for task in static}))
-    outer = fits[0].id.partition("/")[0]
-    if outer != fits[0].id:
-        kind = next(_GROUPS.get(task.kind, "group") for task in static if task.id == outer)
+    while True:
+        rest = Cut(ir, left_out)
+        # What only imports stays with those who read it, and all branches do of which one gives something.
+        kept = {one.task for one in rest.outlets if _only_imports(ir, one.task)} | rest.bound.keys()
+        if not kept:
+            break
+        left_out -= kept
+    for path, who in rest.watched.items():
         raise ArgumentError(
-            f"The step {step!r} is inside the {kind} {outer!r}, which a part has whole or not at all.",
-            f"Start with all of it: --from {outer}",
+            f"The step {who!r} is told how {path!r} ended, which the part would leave out.",
+            f"Start with {path!r}, or with another step.",
         )
-    return outer
+    return rest
 
 
-def _outlets(ir: IR, left_out: Collection[str]) -> tuple[_Outlet, ...]:
+def _only_imports(ir: IR, path: str) -> bool:
+    task = ir.task(path) or {}
+    return "importer" in ir.executor(ir.component(task)) and not irs.needs(task)
+
+
+def _path(ir: IR, step: str) -> str:
+    path, kind = cutting.path_of(ir, step)
+    if kind:
+        raise ArgumentError(
+            f"The step {step!r} is inside the {kind} {path!r}, which a part has whole or not at all.",
+            f"Start with all of it: --from {path}",
+        )
+    return path
+
+
+def _outlets(ir: IR, rest: Cut) -> tuple[_Outlet, ...]:
     """What steps that stay take of steps that are left out, by name."""
-    root = ir.spec["root"]
-    tasks = root["dag"]["tasks"]
-    found: dict[tuple[str, str], _Outlet] = {}
-    used: set[str] = set()
-    for consumer in sorted(set(tasks) - set(left_out)):
-        used |= _read(tasks[consumer])
-        for source in _sources(tasks[consumer]):
-            if source.get("producerTask") in left_out:
-                outlet = _outlet(ir, source)
-                if outlet.definition.get("isArtifactList"):
-                    raise ArgumentError(
-                        f"The step {consumer!r} takes a list of artifacts of {outlet.task!r}, which cannot be given.",
-                        f"Start earlier: --from {outlet.task}",
-                    )
-                found[outlet.task, outlet.key] = outlet
-    short = {key: _identifier(one.step if one.output == "Output" else one.output) for key, one in found.items()}
-    times = Counter(short.values())
+    used = {name for task in rest.spec["root"]["dag"]["tasks"].values() for name in _read(task)}
+    found = []
+    for taken in rest.outlets:
+        if taken.definition.get("isArtifactList"):
+            raise ArgumentError(
+                f"The step {taken.consumer!r} takes a list of artifacts of {taken.task!r}, which cannot be given.",
+                f"Start earlier: --from {taken.task}",
+            )
+        step, output = _maker(ir, taken)
+        found.append(_Outlet(taken=taken, step=step, output=output))
+    short = [_identifier(one.step if one.output == "Output" else one.output) for one in found]
     named = []
-    for key, one in sorted(found.items()):
-        unique = times[short[key]] == 1 and short[key] not in used
-        name = short[key] if unique else _identifier(f"{one.step}_{one.output}")
-        name = _free_name(name, used)
+    for word, one in zip(short, found, strict=True):
+        unique = short.count(word) == 1 and word not in used
+        name = cutting.free_name(word if unique else _identifier(f"{one.step}_{one.output}"), used)
         used.add(name)
-        named.append(
-            _Outlet(task=one.task, key=one.key, step=one.step, output=one.output, definition=one.definition, name=name)
-        )
+        named.append(replace(one, name=name))
     return tuple(named)
-
-
-def _sources(task: Mapping[str, Json]) -> Iterator[Mapping[str, Json]]:
-    inputs = task.get("inputs", {})
-    for one in inputs.get("parameters", {}).values():
-        yield one.get("taskOutputParameter", {})
-    for one in inputs.get("artifacts", {}).values():
-        yield one.get("taskOutputArtifact", {})
 
 
 def _read(task: Mapping[str, Json]) -> set[str]:
@@ -265,67 +247,22 @@ def _read(task: Mapping[str, Json]) -> set[str]:
     return (parameters | artifacts) - {""}
 
 
-def _outlet(ir: IR, source: Mapping[str, Json]) -> _Outlet:
-    task = source["producerTask"]
-    key = source.get("outputParameterKey") or source["outputArtifactKey"]
-    component = ir.component(ir.spec["root"]["dag"]["tasks"][task])
-    kind = "parameters" if "outputParameterKey" in source else "artifacts"
-    definition = component["outputDefinitions"][kind][key]
-    step, output = task, key
-    while "dag" in component:  # what a group hands out, one of its tasks has made
-        handed = component["dag"]["outputs"][kind][output]
-        first = next(iter(_selectors(handed)), None)
+def _maker(ir: IR, taken: Outlet) -> tuple[str, str]:
+    """The step that makes an output, and how it calls it: what a group hands out, one of its tasks has made."""
+    task, output = taken.task, taken.key
+    kind, key = taken.kind, "outputParameterKey" if taken.kind == "parameters" else "outputArtifactKey"
+    while "dag" in (component := ir.component(ir.task(task) or {})):
+        first = next(
+            iter(cutting.selectors_of(component["dag"].get("outputs", {}).get(kind, {}).get(output, {}))), None
+        )
         if first is None:
             break
-        step = first["producerSubtask"]
-        output = first.get("outputParameterKey") or first["outputArtifactKey"]
-        component = ir.component(component["dag"]["tasks"][step])
-    return _Outlet(task=task, key=key, step=step, output=output, definition=definition)
-
-
-def _selectors(handed: Mapping[str, Json]) -> Sequence[Mapping[str, Json]]:
-    if "valueFromParameter" in handed:
-        return [handed["valueFromParameter"]]
-    found: Sequence[Mapping[str, Json]] = (
-        handed.get("artifactSelectors") or handed["valueFromOneof"]["parameterSelectors"]
-    )
-    return found
+        task, output = f"{task}/{first['producerSubtask']}", first[key]
+    return task.rpartition("/")[2], output
 
 
 def _identifier(text: str) -> str:
     return irs.component_key(text).replace("-", "_")
-
-
-def _free_name(name: str, taken: Collection[str]) -> str:
-    number, found = 2, name
-    while found in taken:
-        found, number = f"{name}-{number}" if "-" in name else f"{name}_{number}", number + 1
-    return found
-
-
-def _reconnect(
-    task: dict[str, Json],
-    left_out: Collection[str],
-    names: Mapping[tuple[str, str], str],
-    imports: Mapping[tuple[str, str], str],
-) -> None:
-    inputs = task.get("inputs", {})
-    waits = [one for one in task.get("dependentTasks", ()) if one not in left_out]
-    for name, one in inputs.get("parameters", {}).items():
-        source = one.get("taskOutputParameter", {})
-        if source.get("producerTask") in left_out:
-            rest = {key: item for key, item in one.items() if key != "taskOutputParameter"}
-            given = names[source["producerTask"], source["outputParameterKey"]]
-            inputs["parameters"][name] = {**rest, "componentInputParameter": given}
-    for one in inputs.get("artifacts", {}).values():
-        source = one.get("taskOutputArtifact", {})
-        if source.get("producerTask") in left_out:
-            task_name = imports[source["producerTask"], source["outputArtifactKey"]]
-            one["taskOutputArtifact"] = {"producerTask": task_name, "outputArtifactKey": reusing.ARTIFACT}
-            waits.append(task_name)
-    task.pop("dependentTasks", None)
-    if waits:
-        task["dependentTasks"] = sorted(set(waits))
 
 
 def _declare(root: dict[str, Json], outlets: Sequence[_Outlet], taken: Mapping[str, Mapping[str, Json]]) -> None:
@@ -338,12 +275,12 @@ def _declare(root: dict[str, Json], outlets: Sequence[_Outlet], taken: Mapping[s
         found = taken.get(outlet.name, {})
         if "uri" in found:
             continue
-        if outlet.kind == "artifact":
+        if not outlet.is_parameter:
             described = f"URI of {outlet.output!r} of {outlet.step}, a {outlet.artifact.get('schemaTitle', _ANY)}"
             one: dict[str, Json] = {"parameterType": "STRING", "description": described}
         else:
             described = f"{outlet.output!r} of {outlet.step}" + (f"; else that of run {found['run']}" if found else "")
-            one = {"parameterType": outlet.definition["parameterType"], "description": described}
+            one = {"parameterType": outlet.taken.definition["parameterType"], "description": described}
         if "value" in found:
             one |= {"defaultValue": found["value"], "isOptional": True}
         definitions["parameters"][outlet.name] = one
@@ -361,8 +298,8 @@ def _platform(ir: IR, spec: Mapping[str, Json]) -> Mapping[str, Json]:
 
 
 def _stand_in(outlet: _Outlet, found: Mapping[str, Json]) -> StandIn:
-    if outlet.kind == "artifact":
+    if not outlet.is_parameter:
         kind = outlet.artifact.get("schemaTitle", _ANY).removeprefix("system.")
     else:
-        kind = irs.TYPES.get(outlet.definition["parameterType"], "str")
+        kind = irs.TYPES.get(outlet.taken.definition["parameterType"], "str")
     return StandIn(name=outlet.name, step=outlet.step, type=kind, run=found.get("run", ""), uri=found.get("uri", ""))

@@ -6,8 +6,8 @@ import statistics
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from kfp_magics import cutting, reusing
 from kfp_magics import ir as irs
-from kfp_magics import reusing
 from kfp_magics.backends.abilities import Ignored, ignored
 from kfp_magics.backends.local import request_of
 from kfp_magics.backends.local.forecast import Forecast, Forecaster
@@ -112,19 +112,28 @@ class Planner:
             raise ArgumentError("Which part is to run again?", "Add --from STEP, or --only-changed.")
         ir = irs.parse(pipeline.ir)
         run = self._earlier(pipeline, options)
-        wanted = set(ir.spec["root"]["dag"]["tasks"])
+        top = set(ir.spec["root"]["dag"]["tasks"])
+        wanted, whole = top, {}
         if options.start_from:
-            wanted = reusing.before(ir, options.start_from)
+            start, kind = cutting.path_of(ir, options.start_from)
+            wanted = cutting.before(ir, [start])
+            whole = {start: f"{options.start_from!r} is in it, and a {kind} runs whole"} if kind else {}
         if options.only_changed:
             earlier = irs.parse(request_of(self._settings, run).ir)
             given = {**_defaults(ir), **values}
-            wanted &= reusing.unchanged(ir, earlier, given, {**_defaults(earlier), **run.parameters})
+            same = reusing.unchanged(ir, earlier, given, {**_defaults(earlier), **run.parameters})
+            wanted = cutting.both(wanted, same)
         backend = options.backend or self._settings.backend
         same_server = (run.backend, run.target) == (backend, self._settings.connection)
         found = reusing.with_results(ir, run, wanted, is_here=backend == "local" or same_server)
-        if len(found.tasks) == len(ir.spec["root"]["dag"]["tasks"]):
+        if wanted and not found.tasks and not {one.id for one in run.tasks} & wanted:
+            raise ArgumentError(
+                f"Run {run.name!r} has none of the steps that would be left out: {', '.join(sorted(wanted))}.",
+                f"It is of {run.pipeline!r}; %kfp_runs shows those of {pipeline.name!r}.",
+            )
+        if top <= {*found.tasks}:
             raise ArgumentError(f"Nothing changed since run {run.name!r}.", f"%kfp_runs {run.id} shows its results.")
-        return replace(pipeline, ir=found.ir), found, run.id
+        return replace(pipeline, ir=found.ir), replace(found, again={**whole, **found.again}), run.id
 
     def _earlier(self, pipeline: Pipeline, options: RunOptions) -> Run:
         if options.reuse:

@@ -8,26 +8,31 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import yaml
 
 from kfp_magics import ir as irs
-from kfp_magics.errors import ArgumentError, did_you_mean
+from kfp_magics.cutting import Cut, free_name, is_plain_group
 from kfp_magics.model import State
 from kfp_magics.outputs import with_outputs
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
 
+    from kfp_magics.cutting import Outlet
     from kfp_magics.ir import IR
     from kfp_magics.model import Artifact, Json, Run, Task
 
+_Group: TypeAlias = "tuple[IR, Mapping[str, Json]]"
 _Dumper: type[Any] = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 ARTIFACT = "artifact"
 """The output of an importer."""
 STANDING_IN = ("reused-", "given-")
 """How the tasks are called that import what tasks which are left out would make."""
+_WITHOUT_FILES = ("system.Metrics", "system.ClassificationMetrics", "system.SlicedClassificationMetrics")
+_ENDED = {State.FAILED: "failed", State.SKIPPED: "was skipped", State.CANCELLED: "was cancelled"}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,47 +41,13 @@ class Reused:
 
     Attributes:
         ir: The pipeline, compiled.
-        tasks: The tasks that are left out.
-        again: Task → why it runs although it was to be left out.
+        tasks: Paths of the tasks that are left out.
+        again: Path of a task → why it runs although it was to be left out.
     """
 
     ir: str
     tasks: tuple[str, ...]
     again: Mapping[str, str]
-
-
-def before(ir: IR, step: str) -> set[str]:
-    """The tasks of the pipeline that neither are a step nor come after it.
-
-    Args:
-        ir: The compiled pipeline.
-        step: A task, or a step in one of its groups, by name or id.
-
-    Raises:
-        ArgumentError: There is no such step.
-    """
-    return set(ir.spec["root"]["dag"]["tasks"]) - after(ir, {_task_of(ir, step)})
-
-
-def after(ir: IR, start: Collection[str]) -> set[str]:
-    """Some tasks of the pipeline, and all that come after them."""
-    tasks = ir.spec["root"]["dag"]["tasks"]
-    later = set(start)
-    while more := {key for key, task in tasks.items() if key not in later and later & set(irs.needs(task))}:
-        later |= more
-    return later
-
-
-def _task_of(ir: IR, step: str) -> str:
-    tasks: Mapping[str, Json] = ir.spec["root"]["dag"]["tasks"]
-    wanted = {step, irs.component_key(step)}
-    if found := wanted & tasks.keys():
-        return found.pop()
-    static = irs.static_tasks(ir, templates=True)
-    inside = [task.id.partition("/")[0] for task in static if wanted & {task.id, task.name, task.component}]
-    if not inside:
-        raise ArgumentError(f"The pipeline has no step {step!r}.", did_you_mean(step, {task.name for task in static}))
-    return inside[0]
 
 
 def unchanged(ir: IR, earlier: IR, arguments: Mapping[str, Json], before_arguments: Mapping[str, Json]) -> set[str]:
@@ -87,20 +58,50 @@ def unchanged(ir: IR, earlier: IR, arguments: Mapping[str, Json], before_argumen
         earlier: The one of the earlier run.
         arguments: Pipeline parameter → value, defaults included.
         before_arguments: The same of the earlier run.
+
+    Returns:
+        Their paths; of groups of which only something changed those inside that did not.
     """
-    tasks, old = ir.spec["root"]["dag"]["tasks"], earlier.spec["root"]["dag"]["tasks"]
+    names = {*arguments, *before_arguments}
+    changed = {name for name in names if arguments.get(name) != before_arguments.get(name)}
+    return set(_same((ir, ir.spec["root"]), (earlier, earlier.spec["root"]), changed, ""))
+
+
+def _same(now: _Group, then: _Group, changed: Collection[str], prefix: str) -> Iterator[str]:
+    """What is in a group as it was, when some of its inputs changed."""
+    (ir, component), (old, was) = now, then
+    tasks, before = component["dag"]["tasks"], was["dag"]["tasks"]
     same: set[str] = set()
     for key in irs.in_order(tasks):
         task = tasks[key]
-        given = [one.get("componentInputParameter") for one in task.get("inputs", {}).get("parameters", {}).values()]
-        if (
-            key in old
-            and _whole(ir, task) == _whole(earlier, old[key])
-            and all(arguments.get(name) == before_arguments.get(name) for name in given if name)
-            and same.issuperset(irs.needs(task))
-        ):
+        if key not in before or not same.issuperset(irs.needs(task)):
+            continue
+        given = {
+            name
+            for kind, outer in (("parameters", "componentInputParameter"), ("artifacts", "componentInputArtifact"))
+            for name, one in task.get("inputs", {}).get(kind, {}).items()
+            if one.get(outer) in changed or one != before[key].get("inputs", {}).get(kind, {}).get(name)
+        }
+        if not given and _whole(ir, task) == _whole(old, before[key]):
             same.add(key)
-    return same
+            yield prefix + key
+        elif is_plain_group(ir, task) and is_plain_group(old, before[key]):
+            inner, inner_was = ir.component(task), old.component(before[key])
+            given |= _declared_anew(inner, inner_was)
+            inside = list(_same((ir, inner), (old, inner_was), given, f"{prefix}{key}/"))
+            if not {f"{prefix}{key}/{one}" for one in inner["dag"]["tasks"]} <= {*inside}:
+                yield from inside
+
+
+def _declared_anew(component: Mapping[str, Json], was: Mapping[str, Json]) -> set[str]:
+    """The inputs of a group whose types or defaults are others than they were."""
+    now, before = component.get("inputDefinitions", {}), was.get("inputDefinitions", {})
+    return {
+        name
+        for kind in ("parameters", "artifacts")
+        for name, one in now.get(kind, {}).items()
+        if one != before.get(kind, {}).get(name)
+    }
 
 
 def _whole(ir: IR, task: Mapping[str, Json]) -> Json:
@@ -118,31 +119,44 @@ def with_results(ir: IR, run: Run, wanted: Collection[str], *, is_here: bool) ->
     Args:
         ir: The compiled pipeline.
         run: The earlier run.
-        wanted: The tasks to be left out; those whose results are not known run all the same.
+        wanted: Paths of the tasks to be left out; those whose results are not known run all the same.
         is_here: Whether the pipeline runs where the earlier run did, or on this machine: where paths mean something.
     """
-    spec = json.loads(json.dumps(ir.spec))
-    tasks = spec["root"]["dag"]["tasks"]
-    again: dict[str, str] = {}
-    left_out: dict[str, Task] = {}
     known = {task.id: task for task in run.tasks}
-    for key in irs.in_order(tasks):
-        if key in wanted:
-            earlier = with_outputs(ir, known[key], known) if key in known else None
-            why = _why_not(ir, key, earlier, is_here=is_here)
-            if why or earlier is None:
-                again[key] = why
-            else:
-                left_out[key] = earlier
-    importers = _Importers(spec)
-    for key in left_out:
-        del tasks[key]
-    for task in list(tasks.values()):
-        _replace(task, left_out, importers)
-    tasks.update(importers.tasks)
-    drop_outputs(spec["root"], set(left_out))
-    drop_unused(spec)
-    return Reused(ir=text_of(spec, ir.platform), tasks=tuple(left_out), again=again)
+    earlier = {path: with_outputs(ir, known[path], known) for path in wanted if path in known}
+    skipped = {path for path, task in earlier.items() if task.state is State.SKIPPED}
+    again = {path: why for path in {*wanted} - skipped if (why := _state(earlier.get(path)))}
+    left_out = {*wanted} - again.keys()
+    while True:
+        cut = Cut(ir, left_out)
+        unknown = {one.task: why for one in cut.outlets if (why := _why_not(one, earlier[one.task], is_here=is_here))}
+        unknown |= {path: _state(earlier[path]) for path in skipped & cut.awaited}
+        watched = {path: f"{who!r} is told how it ends" for path, who in cut.watched.items()}
+        if not (more := {**unknown, **cut.bound, **watched}):
+            break
+        again |= more
+        left_out -= again.keys()
+    tasks = cut.spec["root"]["dag"]["tasks"]
+    given: dict[tuple[str, str], Mapping[str, Json]] = {}
+    importers = []
+    for one in cut.outlets:
+        if one.kind == "parameters":
+            given[one.task, one.key] = {"runtimeValue": {"constant": earlier[one.task].outputs[one.key]}}
+            continue
+        artifact = made(earlier[one.task], one.key)[0]
+        name = free_name(f"reused-{irs.component_key(one.task)}-{irs.component_key(one.key)}", tasks)
+        kind = {"schemaTitle": artifact.type, "schemaVersion": "0.0.1"}
+        tasks[name] = importer(cut.spec, name, kind, uri=artifact.uri, metadata=artifact.metadata)
+        importers.append(name)
+        given[one.task, one.key] = {"taskOutputArtifact": {"producerTask": name, "outputArtifactKey": ARTIFACT}}
+    cut.give(given, importers)
+    drop_unused(cut.spec)
+    order = [task.id for task in irs.static_tasks(ir, templates=True)]
+    return Reused(
+        ir=text_of(cut.spec, ir.platform),
+        tasks=tuple(path for path in order if path in left_out),
+        again={path: again[path] for path in order if path in again},
+    )
 
 
 def text_of(spec: Mapping[str, Json], platform: Mapping[str, Json]) -> str:
@@ -152,16 +166,17 @@ def text_of(spec: Mapping[str, Json], platform: Mapping[str, Json]) -> str:
     return text
 
 
-def _why_not(ir: IR, key: str, earlier: Task | None, *, is_here: bool) -> str:
-    """Why the result of a task cannot be used again, or nothing."""
-    if why := _state(earlier):
+def _why_not(outlet: Outlet, earlier: Task, *, is_here: bool) -> str:
+    """Why an output of a task cannot be used again, or nothing."""
+    if why := lacking(earlier, outlet.kind, outlet.key):
         return why
-    assert earlier is not None
-    for kind, name in _consumed(ir, key):
-        if why := lacking(earlier, kind, name):
-            return why
-        if kind == "artifact" and made(earlier, name)[0].uri.startswith("/") and not is_here:
-            return f"its artifact {name!r} is on this machine"
+    if outlet.kind == "artifacts":
+        artifact = made(earlier, outlet.key)[0]
+        path = artifact.uri.removeprefix("file://")
+        if path.startswith("/") and not is_here:
+            return f"its artifact {outlet.key!r} is on this machine"
+        if path.startswith("/") and artifact.type not in _WITHOUT_FILES and not Path(path).exists():
+            return f"its artifact {outlet.key!r} is gone: there is no {path}"
     return ""
 
 
@@ -170,16 +185,16 @@ def lacking(earlier: Task | None, kind: str, name: str) -> str:
 
     Args:
         earlier: The task that made it there.
-        kind: ``parameter`` or ``artifact``.
+        kind: ``parameters`` or ``artifacts``.
         name: The output.
     """
     if why := _state(earlier):
         return why
     assert earlier is not None
-    if kind == "parameter":
+    if kind == "parameters":
         if name not in earlier.outputs:
             return f"the earlier run does not tell its output {name!r}"
-        if isinstance(earlier.outputs[name], str) and "{{$" in earlier.outputs[name]:
+        if "{{$" in json.dumps(earlier.outputs[name]):
             return f"its output {name!r} reads like one of KFP's placeholders"
     else:
         found = made(earlier, name)
@@ -189,46 +204,18 @@ def lacking(earlier: Task | None, kind: str, name: str) -> str:
 
 
 def _state(earlier: Task | None) -> str:
-    if earlier is None or earlier.state is not State.SUCCEEDED:
-        return f"it {'was not there' if earlier is None else earlier.state} in the earlier run"
-    return ""
+    if earlier is None:
+        return "it was not there in the earlier run"
+    return (
+        ""
+        if earlier.state is State.SUCCEEDED
+        else f"it {_ENDED.get(earlier.state, 'had not ended')} in the earlier run"
+    )
 
 
 def made(task: Task, name: str) -> list[Artifact]:
     """The artifacts that a task wrote under a name."""
     return [one for one in task.artifacts if one.io == "output" and one.name == name]
-
-
-def _consumed(ir: IR, key: str) -> Iterator[tuple[str, str]]:
-    """What other tasks take of a task: parameters and artifacts by name."""
-    for task in ir.spec["root"]["dag"]["tasks"].values():
-        inputs = task.get("inputs", {})
-        for one in inputs.get("parameters", {}).values():
-            if one.get("taskOutputParameter", {}).get("producerTask") == key:
-                yield "parameter", one["taskOutputParameter"]["outputParameterKey"]
-        for one in inputs.get("artifacts", {}).values():
-            if one.get("taskOutputArtifact", {}).get("producerTask") == key:
-                yield "artifact", one["taskOutputArtifact"]["outputArtifactKey"]
-
-
-class _Importers:
-    """Tasks that import artifacts, made as they are asked for.
-
-    Args:
-        spec: PipelineSpec that they are put into.
-    """
-
-    def __init__(self, spec: dict[str, Json]) -> None:
-        self._spec = spec
-        self.tasks: dict[str, Json] = {}
-
-    def task(self, key: str, artifact: Artifact) -> str:
-        """The task that imports an artifact of a task that is left out."""
-        name = f"reused-{key}-{irs.component_key(artifact.name)}"
-        if name not in self.tasks:
-            kind = {"schemaTitle": artifact.type, "schemaVersion": "0.0.1"}
-            self.tasks[name] = importer(self._spec, name, kind, uri=artifact.uri, metadata=artifact.metadata)
-        return name
 
 
 def importer(
@@ -265,49 +252,6 @@ def importer(
     spec["components"][f"comp-{name}"] = component
     spec["deploymentSpec"]["executors"][f"exec-{name}"] = {"importer": executor}
     return {"componentRef": {"name": f"comp-{name}"}, "taskInfo": {"name": name}, "inputs": inputs}
-
-
-def _replace(task: dict[str, Json], left_out: Mapping[str, Task], importers: _Importers) -> None:
-    """Has a task take earlier results where it took those of tasks that are left out."""
-    inputs = task.get("inputs", {})
-    for name, one in inputs.get("parameters", {}).items():
-        source = one.get("taskOutputParameter", {})
-        if source.get("producerTask") in left_out:
-            value = left_out[source["producerTask"]].outputs[source["outputParameterKey"]]
-            rest = {key: item for key, item in one.items() if key != "taskOutputParameter"}
-            inputs["parameters"][name] = {**rest, "runtimeValue": {"constant": value}}
-    waits = [one for one in task.get("dependentTasks", ()) if one not in left_out]
-    for one in inputs.get("artifacts", {}).values():
-        source = one.get("taskOutputArtifact", {})
-        if source.get("producerTask") in left_out:
-            artifact = made(left_out[source["producerTask"]], source["outputArtifactKey"])[0]
-            importer = importers.task(source["producerTask"], artifact)
-            one["taskOutputArtifact"] = {"producerTask": importer, "outputArtifactKey": ARTIFACT}
-            waits.append(importer)
-    if waits:
-        task["dependentTasks"] = sorted(set(waits))
-    else:
-        task.pop("dependentTasks", None)
-
-
-def drop_outputs(root: dict[str, Json], left_out: Collection[str]) -> None:
-    """A pipeline does not hand out what it does not make."""
-    for kind in ("parameters", "artifacts"):
-        outputs = root["dag"].get("outputs", {}).get(kind, {})
-        for name in [name for name, one in outputs.items() if set(_producers(one)) & set(left_out)]:
-            del outputs[name]
-            root.get("outputDefinitions", {}).get(kind, {}).pop(name, None)
-
-
-def _producers(value: Json) -> Iterator[str]:
-    if isinstance(value, dict):
-        if "producerSubtask" in value:
-            yield value["producerSubtask"]
-        for one in value.values():
-            yield from _producers(one)
-    elif isinstance(value, list):
-        for one in value:
-            yield from _producers(one)
 
 
 def drop_unused(spec: dict[str, Json]) -> None:

@@ -227,17 +227,16 @@ def cuts(bucket: str):
     train(births=known.output, settings={"factor": 1}, scale=both.output).after(both)"""
 
 
-def test_cuts_through_groups_are_refused_with_the_way_out(cell: Cell) -> None:
+def test_cuts_through_loops_are_refused_with_the_way_out(cell: Cell) -> None:
     for text in CUTS.split("\n%%%%\n"):
         cell(text)
     wrong = {
         "pre": "The step 'pre' is inside the loop 'for-loop-3', which a part has whole or not at all.\n"
         "Start with all of it: --from for-loop-3",
-        "inside": "is inside the exit handler 'exit-handler-1'",
-        "note-2": "is inside the condition 'condition-4'",
         "joined": "The step 'joined' takes a list of artifacts of 'for-loop-3', which cannot be given.\n"
         "Start earlier: --from for-loop-3",
-        "bye": "The step 'bye' is told how 'exit-handler-1' ended, which the part would leave out.",
+        "bye": "The step 'bye' is told how 'exit-handler-1' ended, which the part would leave out.\n"
+        "Start with 'exit-handler-1', or with another step.",
     }
     for step, words in wrong.items():
         with pytest.raises(ArgumentError) as caught:
@@ -250,6 +249,35 @@ def test_cuts_through_groups_are_refused_with_the_way_out(cell: Cell) -> None:
     # What only imports is no work that somebody could have done before.
     assert set(irs.parse(late.ir).spec["root"]["dag"]["tasks"]) == {"importer", "train", "condition-4"}
     assert [port.name for port in late.parameters] == ["bucket", "joined"]
+
+
+def test_a_part_starts_inside_an_exit_handler_a_condition_and_a_nested_pipeline(cell: Cell) -> None:
+    cell(CUTS.split("\n%%%%\n")[2])
+    cell("""%%kfp_pipeline
+def inner(births: Input[Dataset], scale: float = 2.0) -> str:
+    settings = tune(births=births)
+    return train(births=births, settings=settings.output, scale=scale).output""")
+    cell("""%%kfp_pipeline
+def guarded(bucket: str):
+    with dsl.ExitHandler(bye()):
+        made = pre(bucket=bucket)
+        with dsl.If(made.outputs["Output"] == 3):
+            inner(births=made.outputs["births"])""")
+    whole = cell("%kfp_run guarded bucket=b --wait").run
+    shown = cell("%kfp_pipeline late --part-of guarded --from train")
+    assert "  births=…: the URI of a Dataset, as pre writes it" in repr(shown).splitlines()
+    assert sorted(port.name for port in session().resolve("late").parameters) == ["births", "pre", "tune"]
+    Path("more.txt").write_text("a b c d e")
+    last = "exit-handler-1/condition-2/inner/train"
+    run = cell("%kfp_run late births=more.txt tune={'factor':3} pre=3 --wait").run
+    assert run.task(last).outputs == {"Output": "30 of unknown"}
+    assert run.task("bye").state is State.SUCCEEDED
+    other = cell("%kfp_run late births=more.txt tune={'factor':3} pre=4 --wait").run
+    assert other.task("exit-handler-1/condition-2").state is State.SKIPPED  # conditions are looked at anew
+    cell(f"%kfp_pipeline late --part-of guarded --from train --reuse {whole.id}")
+    again = cell("%kfp_run late --wait").run
+    assert again.task(last).outputs == whole.task(last).outputs == {"Output": "12 of 3"}
+    assert not {"exit-handler-1/pre", "exit-handler-1/condition-2/inner/tune"} & {task.id for task in again.tasks}
 
 
 @pytest.mark.parametrize(

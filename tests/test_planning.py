@@ -103,7 +103,8 @@ def test_only_what_changed_runs_and_what_comes_after_it(session) -> None:
 
 def test_what_an_earlier_run_does_not_tell_runs_again(session) -> None:
     ir = irs.parse(session.resolve("chain.py").ir)
-    table = Artifact(name="table", io="output", type="system.Dataset", uri="/here/table")
+    Path("table").touch()
+    table = Artifact(name="table", io="output", type="system.Dataset", uri=str(Path("table").absolute()))
     tasks = [
         Task(id="make", name="make", state=State.SUCCEEDED, outputs={"Output": 6}, artifacts=(table,)),
         Task(id="double", name="double", state=State.SUCCEEDED),
@@ -114,6 +115,9 @@ def test_what_an_earlier_run_does_not_tell_runs_again(session) -> None:
     assert found.again == {"double": "the earlier run does not tell its output 'Output'"}
     elsewhere = reusing.with_results(ir, run, {"make"}, is_here=False)
     assert elsewhere.again == {"make": "its artifact 'table' is on this machine"}
+    Path("table").unlink()
+    gone = reusing.with_results(ir, run, {"make"}, is_here=True)
+    assert gone.again == {"make": f"its artifact 'table' is gone: there is no {table.uri}"}
     hostile = Run(
         id="r", name="r", tasks=(Task(id="double", name="double", state=State.SUCCEEDED, outputs={"Output": "{{$}}"}),)
     )
