@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kfp_magics import __version__, cli_delivery, cli_setup
+from kfp_magics import __version__, cli_delivery, cli_setup, sources
 from kfp_magics.errors import (
     ArgumentError,
     DefinitionError,
@@ -86,9 +86,12 @@ def _read(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def _spoken(message: str, words: argparse.Namespace) -> str:
     """Says what to type next as it is typed in a shell."""
-    source = getattr(words, "source", "")
-    again = rf"kfp-magics run {source} --pipeline \1" if source.endswith(".ipynb") else f"kfp-magics run {source}"
-    message = re.sub(r"%kfp_run (\S+)", again, message) if source else message
+    source, function = getattr(words, "source", ""), getattr(words, "pipeline", "")
+    again = f"kfp-magics run {sources.quoted(source)}" + (f" --pipeline {function}" if function else "")
+    named = " --pipeline {}" if source.endswith(".ipynb") and not function else ""
+    message = (
+        re.sub(r"%kfp_run ('[^']+'|\S+)", lambda one: again + named.format(one[1]), message) if source else message
+    )
     message = message.replace("%kfp_setup_auth", f"kfp-magics setup-auth {source}".strip())
     message = re.sub(r'import os, getpass; os\.environ\["(\w+)"\] = .*', r"read -rs \1; export \1", message)
     return re.sub(
@@ -102,9 +105,9 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParse
     commands = parser.add_subparsers(required=True, metavar="COMMAND", dest="verb")
 
     run = commands.add_parser("run", help="run a pipeline of a notebook, or an IR file")
-    run.add_argument("source", help="notebook (.ipynb), Python file (.py), or compiled pipeline (.yaml)")
+    run.add_argument("source", help="notebook (.ipynb), Python (.py, .py:FUNCTION), or compiled (.yaml, .zip, .tar.gz)")
     run.add_argument("values", nargs="*", metavar="key=value", help="arguments of the pipeline")
-    run.add_argument("--pipeline", default="", help="which pipeline of the notebook; needed when it has several")
+    run.add_argument("--pipeline", default="", help="which pipeline of the file; needed when it has several")
     run.add_argument("--name", default="", help="display name of the run")
     run.add_argument("--experiment", default="", help="KFP experiment")
     run.add_argument("--no-cache", action="store_true", help="run every task again")
@@ -125,8 +128,8 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParse
     run.add_argument("--detach", action="store_true", help="start it and return at once")
     run.set_defaults(command=_run)
 
-    compiling = commands.add_parser("compile", help="write the IR of a notebook's pipeline")
-    compiling.add_argument("source", help="notebook (.ipynb)")
+    compiling = commands.add_parser("compile", help="write the IR of a pipeline")
+    compiling.add_argument("source", help="notebook (.ipynb), or Python file (.py)")
     compiling.add_argument("--pipeline", default="", help="which pipeline of the notebook")
     compiling.add_argument("-o", "--output", default="", help="file to write; PIPELINE.yaml when left out")
     compiling.add_argument("--build", action="store_true", help="with the steps' images by digest, built if missing")
@@ -321,9 +324,11 @@ def _retry(words: argparse.Namespace) -> int:
 
 def _open(source: str, pipeline: str) -> tuple[Session, str]:
     """Gives a session that knows the pipeline of a file, and what to call it there."""
-    path = _existing_file(source)
-    if path.suffix not in {".ipynb", ".py", ".yaml", ".yml", ".json"}:
-        raise DefinitionError(f"{source!r} is neither a notebook (.ipynb) nor an IR file (.yaml).", "Give one of them.")
+    file, function = sources.split(source)
+    path, pipeline = _existing_file(file), pipeline or function
+    if path.suffix not in {".ipynb", ".py", *sources.COMPILED}:
+        what = f"{source!r} is neither a notebook (.ipynb) nor Python (.py) nor a compiled pipeline (.yaml)."
+        raise DefinitionError(what, "Give one of them.")
     if path.suffix == ".py":
         return Session(notebook=""), f"{path}:{pipeline}" if pipeline else str(path)
     if path.suffix != ".ipynb":
@@ -341,10 +346,7 @@ def _open(source: str, pipeline: str) -> tuple[Session, str]:
 
 
 def _existing_file(source: str) -> Path:
-    path = Path(source)
-    if not path.is_file():
-        raise DefinitionError(f"There is no file {source!r}.", "Give a notebook (.ipynb) or an IR file (.yaml).")
-    return path
+    return sources.existing(source, also=(".ipynb",))
 
 
 def author(path: Path, text: str = "") -> Session:

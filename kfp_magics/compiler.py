@@ -17,6 +17,7 @@ from kfp.dsl import base_component, component_factory, pipeline_context
 from kfp.local.config import LocalExecutionConfig
 
 from kfp_magics import ir as irs
+from kfp_magics import packages
 from kfp_magics.backends.base import StepSource
 from kfp_magics.cells.module import MODULE_HEADER_LINES, step_module
 from kfp_magics.compiler_channels import hand_down
@@ -302,7 +303,7 @@ def load_pipeline(what: object) -> Pipeline:
     """Reads a pipeline that was not composed here.
 
     Args:
-        what: Path of an IR file, the text of one, or a component or pipeline of kfp.
+        what: Path of an IR file or of an archive that holds it, the text of one, or a component or pipeline of kfp.
 
     Raises:
         DefinitionError: It is none of these, or does not parse.
@@ -310,12 +311,7 @@ def load_pipeline(what: object) -> Pipeline:
     if isinstance(what, base_component.BaseComponent):
         return compile_pipeline(what, name=what.name)
     if isinstance(what, Path):
-        try:
-            text = what.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise DefinitionError(
-                f"The file {str(what)!r} cannot be read: {error}", "Give an IR file (.yaml)."
-            ) from error
+        text = packages.read(what)
     elif isinstance(what, str):
         text = what
     else:

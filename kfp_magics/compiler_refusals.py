@@ -50,10 +50,12 @@ class translated:  # noqa: N801  (a context manager that reads as a phrase)
 
     Args:
         name: Of the pipeline.
+        file: How the names begin of what the user wrote.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, file: str = "<pipeline") -> None:
         self._name = name
+        self._file = file
 
     def __enter__(self) -> None:
         return None
@@ -67,7 +69,7 @@ class translated:  # noqa: N801  (a context manager that reads as a phrase)
         if found is None and not said_by_kfp:
             return
         reason, hint = found or _in_our_words(" ".join(str(error).split()))
-        line = next((one.lineno for one in reversed(stack) if one.filename.startswith("<pipeline")), None)
+        line = next((one.lineno for one in reversed(stack) if one.filename.startswith(self._file)), None)
         where = f" (line {line})" if line else ""
         raise DefinitionError(f"The pipeline {self._name!r} does not compose{where}: {reason}", hint) from error
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import keyword
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from kfp_magics import sources
 from kfp_magics.authoring import execute, last_function, unknown_name
 from kfp_magics.errors import DefinitionError, NotFoundError, did_you_mean
 from kfp_magics.handles import ComposedPipeline, Cut, Step, kfp_components
@@ -206,6 +208,8 @@ class Definitions:
                 return compiler.single_step(what.component)
             case str():
                 return self._named(what)
+            case Path():
+                return sources.pipeline_of(str(what))
             case _:
                 return compiler.load_pipeline(what)
 
@@ -215,6 +219,9 @@ class Definitions:
         functions = {one.pipeline.name: function for function, one in self.pipelines.items()}
         functions |= {function: function for function in self.pipelines}
         foreign = kfp_components(self.namespace)
+        module, _, _ = name.rpartition(".")
+        if isinstance(found := self.namespace.get(module), ModuleType):
+            foreign |= {f"{module}.{key}": one for key, one in kfp_components(vars(found)).items()}
         if name in functions:
             return self._fresh(functions[name]).pipeline
         if name in self.steps:
@@ -222,21 +229,14 @@ class Definitions:
         if name in foreign:
             known = {one.name: one for one in self._components()}
             return compiler.compile_pipeline(foreign[name], name=name, components=known)
-        file, _, function = name.partition(".py:")
-        if name.endswith(".py") or function:
-            from kfp_magics.compiler_files import pipeline_of_file  # noqa: PLC0415  (imports kfp)
-
-            return pipeline_of_file(Path(file if not function else f"{file}.py"), function)
-        if Path(name).suffix in {".yaml", ".yml", ".json"}:
-            if not Path(name).is_file():
-                raise NotFoundError(f"There is no file {name!r}.", f"It would be {Path(name).absolute()}.")
-            return compiler.load_pipeline(Path(name))
+        if sources.is_file(name):
+            return sources.pipeline_of(name)
         if name in self.undefined:
             raise self.undefined[name]
         raise NotFoundError(
             f"There is no pipeline or step {name!r}.",
             did_you_mean(name, {*functions, *self.steps, *foreign})
-            or "Define one with %%kfp_pipeline, or give the path of an IR file (.yaml).",
+            or "Define one with %%kfp_pipeline, or give a file: pipeline.py, pipeline.yaml.",
         )
 
     def _fresh(self, function: str) -> ComposedPipeline:

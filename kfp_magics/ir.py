@@ -106,7 +106,8 @@ def parse(text: str) -> IR:
         raise DefinitionError("The compiled pipeline is empty, or no YAML mapping.", _HINT)
     spec = spec.get("pipelineSpec", spec)
     if "apiVersion" in spec and "kind" in spec:
-        raise DefinitionError(f"This is a Kubernetes {spec['kind']}, not KFP v2 IR.", _HINT)
+        by = ", as KFP 1 compiled pipelines" if spec["kind"] == "Workflow" else ""
+        raise DefinitionError(f"This is a Kubernetes {spec['kind']}{by}, not KFP v2 IR.", _HINT)
     if "implementation" in spec:
         raise DefinitionError("This is a KFP component of version 1, not a compiled pipeline.", _HINT)
     if not isinstance(spec.get("root"), dict) or "dag" not in spec["root"]:

@@ -16,6 +16,7 @@ from kfp_magics.model import Json, Pipeline, Run, State, Task
 from kfp_magics.options import BuildOptions, PartOptions, RunOptions
 from kfp_magics.runs import look
 from kfp_magics.settings import Settings
+from kfp_magics.sources import called
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
@@ -237,7 +238,8 @@ class Session:
         pipeline = self.resolve(what)
         values = self.values(given, pipeline)
         pipeline = self.images.for_run(pipeline, options, on_build, notebook=self.notebook)
-        return starting.prepare(Planner(self.settings, self.store, self.find), pipeline, values, options)
+        with called(what, pipeline.name):
+            return starting.prepare(Planner(self.settings, self.store, self.find), pipeline, values, options)
 
     def start(self, ready: Start) -> Run:
         """Starts what `prepare` made ready."""

@@ -16,8 +16,8 @@ FILES = sorted(ROOT.rglob("*.py"))
 COMPILER = {"compiler"} | {f"compiler_{part}" for part in ("files", "images", "parts", "pods", "refusals")}
 LAYERS = (
     {"model", "pods", "errors", "settings", "options"},
-    {"ir", "ir_yaml", "engines", "google", "installer", "mlmd", "outputs", "cutting", "reusing"},
-    COMPILER | {"cells", "compiler_channels", "parts", "images", "backends", "runs", "arguments", "live"},
+    {"ir", "ir_yaml", "engines", "google", "installer", "mlmd", "outputs", "cutting", "packages", "reusing"},
+    COMPILER | {"cells", "compiler_channels", "parts", "images", "backends", "runs", "arguments", "live"} | {"sources"},
     {"handles", "authoring", "building", "trying", "definitions", "planning", "servers", "starting"}
     | {"server", "gateway", "delivery", "doctor"},
     {"session"},

@@ -28,8 +28,9 @@ from kfp_magics.gateway.pipelines import Change, Naming, Pipelines, tags_of
 from kfp_magics.gateway.runs import Runs
 from kfp_magics.gateway.scheduler import Scheduler
 from kfp_magics.gateway.schedules import Schedules
-from kfp_magics.gateway.specs import LARGEST, ir_of, unpack
+from kfp_magics.gateway.specs import ir_of
 from kfp_magics.gateway.words import get, message, text
+from kfp_magics.packages import LARGEST, unpack
 from kfp_magics.runs.store import Store
 
 if TYPE_CHECKING:

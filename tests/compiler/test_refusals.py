@@ -154,7 +154,7 @@ def test_what_is_no_pipeline(with_steps: Session, tmp_path: Path) -> None:
     for what, message in (
         ("maek", "no pipeline or step 'maek'"),
         ("no.yaml", "no file 'no.yaml'"),
-        (tmp_path / "no.yaml", "cannot be read"),
+        (tmp_path / "no.yaml", "There is no file"),
         (3, "A int is not a pipeline"),
     ):
         with pytest.raises((DefinitionError, NotFoundError), match=message):
