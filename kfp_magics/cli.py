@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import ast
-import json
 import os
 import re
 import sys
@@ -12,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kfp_magics import __version__, cli_delivery, cli_setup, sources
+from kfp_magics import __version__, cli_delivery, cli_runs, cli_servers, cli_setup, sources
 from kfp_magics.errors import (
     ArgumentError,
     DefinitionError,
@@ -24,7 +23,6 @@ from kfp_magics.errors import (
 )
 from kfp_magics.model import State
 from kfp_magics.options import BUILDERS, PLATFORMS, RunOptions
-from kfp_magics.runs import text
 from kfp_magics.session import Session
 from kfp_magics.settings import Settings
 
@@ -40,6 +38,11 @@ if TYPE_CHECKING:
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001  (argparse has no public name for it)
 
 _DEFINITIONS = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+_VERBS = (
+    "build|run|runs|logs|artifacts|diff|cancel|retry|clone|archive|delete|compile|export|cd|connect|upload|schedule|"
+    "experiments|pipelines"
+)
+"""Those that a shell has by the same name."""
 _DEFINING = ("%%kfp_component", "%%kfp_pipeline", "%kfp_component", "%kfp_pipeline", "%kfp_connect")
 
 
@@ -93,10 +96,11 @@ def _spoken(message: str, words: argparse.Namespace) -> str:
         re.sub(r"%kfp_run ('[^']+'|\S+)", lambda one: again + named.format(one[1]), message) if source else message
     )
     message = message.replace("%kfp_setup_auth", f"kfp-magics setup-auth {source}".strip())
-    message = re.sub(r'import os, getpass; os\.environ\["(\w+)"\] = .*', r"read -rs \1; export \1", message)
-    return re.sub(
-        r"(?<!%)%kfp_(build|connect|run|runs|logs|cancel|retry|compile|export|cd)\b", r"kfp-magics \1", message
-    )
+    return _in_a_shell(re.sub(r'import os, getpass; os\.environ\["(\w+)"\] = .*', r"read -rs \1; export \1", message))
+
+
+def _in_a_shell(message: str) -> str:
+    return re.sub(rf"(?<!%)%kfp_({_VERBS})\b", r"kfp-magics \1", message)
 
 
 def _parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
@@ -138,12 +142,11 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParse
     _add_building(commands)
     cli_delivery.add(commands, lambda source: author(_existing_file(source)), _open)
     cli_setup.add(commands, lambda source: author(_existing_file(source)))
-    _add_looking(commands)
     _add_serving(commands)
-    for name, what in (("cancel", "end a run; exit handlers still run"), ("retry", "resume a failed run")):
-        acting = commands.add_parser(name, help=what)
-        acting.add_argument("run", nargs="?", default="", help="id, start of an id, name, or 'last'")
-        acting.set_defaults(command=_cancel if name == "cancel" else _retry)
+    cli_runs.add(
+        commands, lambda session, run_id, wait: _follow(session, run_id, wait=wait), _in_a_shell, cli_servers.at
+    )
+    cli_servers.add(commands, _open, _shown)
     return parser, commands.choices
 
 
@@ -164,20 +167,6 @@ def _add_building(commands: Commands) -> None:
         "--dry-run", default="", metavar="DIR", help="build nothing, write the folder of each step to DIR"
     )
     build.set_defaults(command=_build)
-
-
-def _add_looking(commands: Commands) -> None:
-    runs = commands.add_parser("runs", help="list runs, or show one")
-    runs.add_argument("run", nargs="?", default="", help="id, start of an id, name, or 'last'")
-    runs.add_argument("--limit", type=int, default=20, help="at most so many")
-    runs.add_argument("--json", action="store_true", help="as JSON")
-    runs.set_defaults(command=_runs)
-
-    logs = commands.add_parser("logs", help="print what steps printed")
-    logs.add_argument("run", nargs="?", default="", help="id, start of an id, name, or 'last'")
-    logs.add_argument("step", nargs="?", default="", help="only this step")
-    logs.add_argument("-f", "--follow", action="store_true", help="until the run has ended")
-    logs.set_defaults(command=_logs)
 
 
 def _add_serving(commands: Commands) -> None:
@@ -291,35 +280,6 @@ def _compile(words: argparse.Namespace) -> int:
     session, what = _open(words.source, words.pipeline)
     print(f"Wrote {session.compile(what, words.output, build=words.build, on_build=_shown(session))}")
     return 0
-
-
-def _runs(words: argparse.Namespace) -> int:
-    session = Session()
-    if words.run:
-        run = session.find(words.run)
-        print(json.dumps(run.to_json(), indent=2) if words.json else text.run_tree(run))
-        return 0
-    found = session.runs(limit=words.limit)
-    shown = json.dumps([run.to_json() for run in found], indent=2) if words.json else text.runs_table(found)
-    print(shown if found else _spoken(shown, words))
-    return 0
-
-
-def _logs(words: argparse.Namespace) -> int:
-    session = Session()
-    for piece in session.logs(session.find(words.run), words.step, follow=words.follow):
-        print(piece, end="", flush=True)
-    return 0
-
-
-def _cancel(words: argparse.Namespace) -> int:
-    print(text.run_tree(Session().cancel(words.run)))
-    return 0
-
-
-def _retry(words: argparse.Namespace) -> int:
-    session = Session()
-    return _follow(session, session.retry(words.run).id, wait=True)
 
 
 def _open(source: str, pipeline: str) -> tuple[Session, str]:

@@ -146,3 +146,18 @@ CONNECT: tuple[tuple[str, dict[str, Any]], ...] = (
     *((name, {"action": "store_true", "help": text}) for name, text in _SWITCHES),
 )
 """How a server is reached, as argparse takes it: names of variables and files, never what is in them."""
+
+SCHEDULE_VERBS = ("create", "list", "enable", "disable", "delete")
+"""What can be done to schedules."""
+
+SCHEDULE: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("--name", {"default": "", "help": "create: name of the schedule; the pipeline's when left out."}),
+    ("--cron", {"default": "", "help": "create: when, as 'minute hour day month weekday'."}),
+    ("--every", {"default": "", "help": "create: how often: 15m, 1h, 7d."}),
+    ("--experiment", {"default": "", "help": "create: experiment of its runs."}),
+    ("--at-once", {"type": int, "default": 1, "help": "create: most runs that go on at once."}),
+    ("--catch-up", {"action": "store_true", "help": "create: make up for runs that were missed."}),
+    ("--disabled", {"action": "store_true", "help": "create: let it rest until it is enabled."}),
+    ("--replace", {"action": "store_true", "help": "create: in the place of one of the same name."}),
+)
+"""Options of ``%kfp_schedule``."""

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
-from kfp_magics.backends.base import Checks, KeepsPipelines, KeepsRuns, Schedule, SubmitOptions
+from kfp_magics.backends.base import Checks, KeepsNames, KeepsPipelines, KeepsRuns, Kept, Schedule, SubmitOptions
 from kfp_magics.backends.connections import Checked, Connections, changed, parse
 from kfp_magics.errors import ArgumentError, BackendError, NotFoundError, did_you_mean
 from kfp_magics.parts import placed
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping, Sequence
 
+    from kfp_magics.backends.connections import Connection
     from kfp_magics.backends.known import Backends
-    from kfp_magics.model import Json, Pipeline, Run
+    from kfp_magics.model import Json, Pipeline, Run, State
     from kfp_magics.settings import Settings
 
 _EVERY = re.compile(r"(\d+)([smhd])")
@@ -66,7 +67,19 @@ class Servers:
         if name == self._settings.connection:
             self._settings.backend, self._settings.connection = "local", ""
 
-    def recent(self, *, limit: int = 50, search: str = "") -> list[Run]:
+    def use_last(self) -> Connection | None:
+        """Has what follows go to the server that was used last, unless it goes to one already; nothing is asked there.
+
+        Returns:
+            The server, when it is another one than before.
+        """
+        if self._settings.backend != "local":
+            return None
+        last = self.connections.get("")
+        self._settings.backend, self._settings.connection = last.kind, last.name
+        return last
+
+    def recent(self, *, limit: int = 50, search: str = "", states: Collection[State] = ()) -> list[Run]:
         """Lists the runs of the server that this session is connected to, whoever started them.
 
         Raises:
@@ -75,7 +88,33 @@ class Servers:
         backend = self._backends[""]
         if not isinstance(backend, KeepsRuns):
             raise BackendError("Runs go to this machine, not to a server.", "%kfp_connect https://host, or %kfp_runs.")
-        return backend.recent(self._settings.connection, limit=limit, search=search)
+        return backend.recent(self._settings.connection, limit=limit, search=search, states=states)
+
+    def experiments(self) -> list[Kept]:
+        """Lists the experiments of the server that this session is connected to."""
+        return self._names().experiments()
+
+    def pipelines(self, name: str = "") -> list[Kept]:
+        """Lists the pipelines of the server, or the versions of one.
+
+        Args:
+            name: The pipeline, by its name, its id or the start of one; all pipelines when empty.
+
+        Raises:
+            NotFoundError: There is none, or several.
+        """
+        keeper = self._names()
+        known = keeper.pipelines()
+        return keeper.versions(_one_of(known, name, "pipeline")) if name else known
+
+    def _names(self) -> KeepsNames:
+        backend = self._backends[""]
+        if isinstance(backend, KeepsNames):
+            return backend
+        where = "This machine" if self._settings.backend == "local" else "Vertex AI"
+        raise BackendError(
+            f"{where} keeps no experiments and no pipelines under names.", "Connect first: %kfp_connect https://host"
+        )
 
     def upload(self, pipeline: Pipeline, *, name: str = "", version: str = "") -> str:
         """Puts a pipeline on the server, or a version of one that is there; tells in a line what came of it."""
@@ -84,12 +123,39 @@ class Servers:
         )
 
     def schedule(
-        self, pipeline: Pipeline, wanted: Schedule, values: Mapping[str, Json], experiment: str = ""
+        self,
+        pipeline: Pipeline,
+        wanted: Schedule,
+        values: Mapping[str, Json],
+        experiment: str = "",
+        *,
+        replace: bool = False,
     ) -> Schedule:
-        """Has a pipeline run again and again."""
+        """Has a pipeline run again and again.
+
+        Args:
+            pipeline: The pipeline.
+            wanted: When, and under which name.
+            values: What its runs are given.
+            experiment: Of its runs.
+            replace: Removes schedules of the same name, once this one is there.
+
+        Raises:
+            ArgumentError: There is one of that name.
+        """
         placed(pipeline, values, self._settings.backend)
         options = SubmitOptions(experiment=experiment, started_by="schedule")
-        return self._keeper().schedule(wanted, pipeline.ir, values, options)
+        keeper = self._keeper()
+        same = [one for one in keeper.schedules() if one.name == wanted.name]
+        if same and not replace:
+            raise ArgumentError(
+                f"There is a schedule {wanted.name!r} already.",
+                "Add --replace to put this one in its place, or give it another --name.",
+            )
+        made = keeper.schedule(wanted, pipeline.ir, values, options)
+        for one in same:
+            keeper.unschedule(one)
+        return made
 
     def schedules(self) -> list[Schedule]:
         """Lists what the server runs again and again."""
@@ -101,15 +167,7 @@ class Servers:
         Raises:
             NotFoundError: There is none, or several.
         """
-        known = self.schedules()
-        found = [one for one in known if text in {one.id, one.name}] or [
-            one for one in known if one.id.startswith(text)
-        ]
-        if len(found) > 1:
-            raise NotFoundError(f"Several schedules are called {text!r}.", f"Give an id: {found[0].id}, …")
-        if not found:
-            raise NotFoundError(f"There is no schedule {text!r}.", did_you_mean(text, {one.name for one in known}))
-        return found[0]
+        return _one_of(self.schedules(), text, "schedule")
 
     def switch(self, text: str, *, enabled: bool) -> Schedule:
         """Lets a schedule run, or rest."""
@@ -131,6 +189,24 @@ class Servers:
                 "Connect first: %kfp_connect https://host",
             )
         return backend
+
+
+_Named = TypeVar("_Named", Kept, Schedule)
+
+
+def _one_of(known: Sequence[_Named], text: str, what: str) -> _Named:
+    """Finds what is meant by a name, an id or the start of one.
+
+    Raises:
+        NotFoundError: There is none, or several.
+    """
+    found = [one for one in known if text in {one.id, one.name}] or [one for one in known if one.id.startswith(text)]
+    if len(found) > 1:
+        raise NotFoundError(f"Several {what}s are called {text!r}.", f"Give an id: {found[0].id}, …")
+    if not found:
+        names = {one.name for one in known}
+        raise NotFoundError(f"There is no {what} {text!r}.", did_you_mean(text, names) if names else "")
+    return found[0]
 
 
 def seconds(text: str) -> int:

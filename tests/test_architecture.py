@@ -22,7 +22,7 @@ LAYERS = (
     | {"server", "gateway", "delivery", "doctor"},
     {"session"},
     {"magics", "widgets"},
-    {"cli_delivery", "cli_setup"},
+    {"cli_delivery", "cli_runs", "cli_servers", "cli_setup"},
     {"cli"},
 )
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}

@@ -8,6 +8,9 @@ from pathlib import Path
 import nbformat
 import pytest
 
+from tests.kfp.pipelines import ir_of
+from tests.kfp.server import KfpServer
+
 CELLS = (
     "%load_ext kfp_magics",
     "import time\nLIMIT = 3",
@@ -76,3 +79,30 @@ def test_mistakes(notebook: Path, tmp_path: Path) -> None:
     (tmp_path / "bad.ipynb").write_text("{")
     assert "is no notebook" in kfp_magics("run", tmp_path / "bad.ipynb", code=2)
     assert "invalid choice" in kfp_magics("rnu", code=2)
+
+
+def test_a_server_is_reached_from_a_shell_as_from_a_notebook(tmp_path: Path) -> None:
+    file, server = tmp_path / "plain.yaml", KfpServer()
+    file.write_text(ir_of("plain"), encoding="utf-8")
+    try:
+        assert "makes one known" in kfp_magics("experiments", code=2)
+        assert "kfp-magics run FILE --connect mine" in kfp_magics("connect", server.url, "--name", "mine")
+        assert "mine" in kfp_magics("connect")
+        assert "✓ prepare" in kfp_magics("run", file, "rows=2", "--connect", "mine", "--experiment", "e1")
+        assert "e1" in kfp_magics("experiments")
+        assert "version 'v1'" in kfp_magics("upload", file, "--version", "v1")
+        assert "v1" in kfp_magics("pipelines", "plain", "--connect", "mine")
+        assert "0 6 * * *" in kfp_magics("schedule", "create", file, "rows=4", "--cron", "0 6 * * *")
+        assert "--replace" in kfp_magics("schedule", "create", file, "--every", "1h", code=2)
+        assert "disabled" in kfp_magics("schedule", "disable", "plain")
+        assert "No schedules" in kfp_magics("schedule", "delete", "plain")
+        [run] = json.loads(kfp_magics("runs", "--server", "--state", "succeeded", "--json").partition("\nAt ")[0])
+        assert run["target"] == "mine"
+        assert "rows" in kfp_magics("clone", "rows=5") + kfp_magics("diff")
+        assert "No artifacts." in kfp_magics("artifacts", "last", "train")
+        assert "kfp-magics clone" in kfp_magics("retry", "last", code=2)
+        assert "Archived" in kfp_magics("archive", "last")
+        assert "Deleted" in kfp_magics("delete", run["id"])
+        assert "No runs are like that: kfp-magics runs" in kfp_magics("runs", "--search", "zzz")
+    finally:
+        server.close()

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, BinaryIO, Literal, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from kfp_magics.backends.connections import Checked, Connection
-    from kfp_magics.model import Artifact, Json, Run, RunKind, Task
+    from kfp_magics.model import Artifact, Json, Run, RunKind, State, Task
 
 
 MARK = "Started by kfp-magics"
@@ -176,6 +176,37 @@ class KeepsPipelines(Protocol):
         """Removes a schedule; its runs stay."""
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Kept:
+    """What a server keeps under a name: an experiment, a pipeline, or a version of one.
+
+    Attributes:
+        id: What the server calls it.
+        name: What people call it.
+        created: When it was made, in seconds since the epoch; None where that is not told.
+        description: What somebody wrote to it.
+    """
+
+    id: str
+    name: str
+    created: float | None = None
+    description: str = ""
+
+
+@runtime_checkable
+class KeepsNames(Protocol):
+    """A backend whose servers tell which experiments and pipelines they keep."""
+
+    def experiments(self) -> list[Kept]:
+        """Lists the experiments that are not archived, newest first."""
+
+    def pipelines(self) -> list[Kept]:
+        """Lists the pipelines, newest first."""
+
+    def versions(self, pipeline: Kept) -> list[Kept]:
+        """Lists the versions of a pipeline, newest first."""
+
+
 @runtime_checkable
 class KeepsRuns(Protocol):
     """A backend whose servers keep runs themselves, whoever started them."""
@@ -189,8 +220,17 @@ class KeepsRuns(Protocol):
     def find(self, run_id: str) -> Run | None:
         """Looks for a run that this machine does not know on all servers that it does."""
 
-    def recent(self, target: str = "", *, limit: int = 50, search: str = "") -> list[Run]:
-        """Lists the runs of a server without their tasks, newest first, whoever started them."""
+    def recent(
+        self, target: str = "", *, limit: int = 50, search: str = "", states: Collection[State] = ()
+    ) -> list[Run]:
+        """Lists the runs of a server without their tasks, newest first, whoever started them.
+
+        Args:
+            target: Name of the connection; the one used last when empty.
+            limit: At most so many.
+            search: Text in their names.
+            states: Only these; all when empty.
+        """
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,4 +1,4 @@
-"""Acting on runs: ``%kfp_cancel``, ``%kfp_retry``, ``%kfp_clone``, ``%kfp_replay``."""
+"""Acting on runs: cancel, retry, clone, archive, delete, replay."""
 
 from __future__ import annotations
 
@@ -14,8 +14,10 @@ from kfp_magics.magics.shell import KfpMagics, parse
 if TYPE_CHECKING:
     from kfp_magics.widgets.cards import ReplayCard
     from kfp_magics.widgets.live import LiveRun
+    from kfp_magics.widgets.servers import Note
 
 _RUN = "Id, start of an id, name of a run or of its pipeline; 'last' or nothing for the newest."
+_RUNS = "Ids, starts of ids, or names of runs; 'last' for the newest."
 
 
 @magics_class
@@ -49,6 +51,35 @@ class ActMagics(KfpMagics):
         if "=" in words.run:  # no run is named so, and the newest one is meant
             words.run, words.values = "", [words.run, *words.values]
         return self.follow(self.session.clone(words.run, words.values, run_options(words)), wait=words.wait)
+
+    @magic_arguments()
+    @argument("runs", nargs="+", help=_RUNS)
+    @argument("--undo", action="store_true", help="Put them back into the list.")
+    @line_magic
+    def kfp_archive(self, line: str) -> Note:
+        """Takes runs out of the list, here and on their server; nothing is lost."""
+        from kfp_magics.runs import actions  # noqa: PLC0415  (only when something is put away)
+        from kfp_magics.widgets.servers import Note  # noqa: PLC0415  (drawn only now)
+
+        words = parse(self.kfp_archive, line)
+        session, found = self.session, [self.session.find(one) for one in words.runs]
+        for run in found:
+            actions.archive(session.store, session.backends, run.id, archived=not words.undo)
+        return Note(f"{'back in the list' if words.undo else 'archived'}: {', '.join(run.name for run in found)}")
+
+    @magic_arguments()
+    @argument("runs", nargs="+", help=_RUNS)
+    @line_magic
+    def kfp_delete(self, line: str) -> Note:
+        """Deletes runs that have ended, with what they left on this machine, and on their server."""
+        from kfp_magics.runs import actions  # noqa: PLC0415  (only when something is deleted)
+        from kfp_magics.widgets.servers import Note  # noqa: PLC0415  (drawn only now)
+
+        words = parse(self.kfp_delete, line)
+        session, found = self.session, [self.session.find(one) for one in words.runs]
+        for run in found:
+            actions.delete(session.store, session.backends, run.id)
+        return Note(f"deleted: {', '.join(run.name for run in found)}")
 
     @magic_arguments()
     @argument("run", help=_RUN)

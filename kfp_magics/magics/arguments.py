@@ -10,7 +10,7 @@ from IPython.core.magic_arguments import argument
 
 from kfp_magics.delivery.auth.words import AUTH
 from kfp_magics.delivery.cloud.options import CREATE, SHARED, TEST
-from kfp_magics.options import BUILDERS, CONNECT, PLATFORMS
+from kfp_magics.options import BUILDERS, CONNECT, PLATFORMS, SCHEDULE
 
 Decorator = Callable[[Any], Any]
 
@@ -112,6 +112,9 @@ connect_arguments = _group(tuple(argument(name, **options) for name, options in 
 """How a server is reached."""
 auth_arguments = _group(_AUTH)
 """Who may do what on Google Cloud."""
+schedule_arguments = _group(tuple(argument(name, **how) for name, how in SCHEDULE))
+"""When a pipeline runs again."""
+
 cloud_arguments = _group(
     (
         *(argument(word, **how) for word, how in (*CREATE, *TEST, *SHARED)),

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 _PIPELINES = frozenset({"pipeline", "names"})
 _STEPS = frozenset({"step"})
-_RUNS = frozenset({"run", "a", "b"})
+_RUNS = frozenset({"run", "runs", "a", "b"})
 
 
 def offer(shell: InteractiveShell, session: Session, magics: dict[str, Any]) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from IPython.core.magic import line_magic, magics_class
 from IPython.core.magic_arguments import argument, magic_arguments
 
+from kfp_magics.errors import ArgumentError
 from kfp_magics.magics.shell import KfpMagics, parse
 from kfp_magics.model import State
 
@@ -28,6 +29,7 @@ class LookMagics(KfpMagics):
     @argument("--pipeline", default="", help="Only runs of this pipeline.")
     @argument("--experiment", default="", help="Only runs of this experiment.")
     @argument("--limit", type=int, default=20, help="At most so many.")
+    @argument("--archived", action="store_true", help="Also those that were put away.")
     @argument("--server", action="store_true", help="Runs of the server, whoever started them.")
     @line_magic
     def kfp_runs(self, line: str) -> RunsTable | LiveRun:
@@ -37,16 +39,26 @@ class LookMagics(KfpMagics):
         words = parse(self.kfp_runs, line)
         if words.run:
             return self.follow(self.session.find(words.run))
+        states = [State(one) for one in words.state]
+        every = not (words.search or states or words.pipeline or words.experiment)
         if words.server:
-            return RunsTable(self.session.servers.recent(limit=words.limit, search=words.search))
+            for option in ("pipeline", "experiment"):
+                if getattr(words, option):
+                    raise ArgumentError(
+                        f"A server's runs are not looked for by --{option}.", "Use --search TEXT or --state STATE."
+                    )
+            found = self.session.servers.recent(limit=words.limit, search=words.search, states=states)
+            return RunsTable(found, every)
         return RunsTable(
             self.session.runs(
                 search=words.search,
-                states=[State(one) for one in words.state],
+                states=states,
                 pipeline=words.pipeline,
                 experiment=words.experiment,
                 limit=words.limit,
-            )
+                archived=words.archived,
+            ),
+            every,
         )
 
     @magic_arguments()

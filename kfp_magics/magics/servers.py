@@ -1,4 +1,4 @@
-"""Servers: ``%kfp_connect``, ``%kfp_upload``, ``%kfp_schedule``."""
+"""Servers: ``%kfp_connect``, ``%kfp_upload``, ``%kfp_schedule``, ``%kfp_experiments``, ``%kfp_pipelines``."""
 
 from __future__ import annotations
 
@@ -9,13 +9,15 @@ from IPython.core.magic_arguments import argument, magic_arguments
 
 from kfp_magics.backends.base import Schedule
 from kfp_magics.errors import ArgumentError
-from kfp_magics.magics.arguments import connect_arguments
+from kfp_magics.magics.arguments import connect_arguments, schedule_arguments
 from kfp_magics.magics.shell import KfpMagics, parse
+from kfp_magics.options import SCHEDULE_VERBS
 
 if TYPE_CHECKING:
     from argparse import Namespace
 
-    from kfp_magics.widgets.servers import CheckedCard, ConnectionsTable, Note, SchedulesTable
+    from kfp_magics.session import OnBuild, Session
+    from kfp_magics.widgets.servers import CheckedCard, ConnectionsTable, KeptTable, Note, SchedulesTable
 
 
 @magics_class
@@ -57,16 +59,10 @@ class ServerMagics(KfpMagics):
         return Note(self.session.servers.upload(pipeline, name=words.name, version=words.version))
 
     @magic_arguments()
-    @argument("verb", choices=["create", "list", "enable", "disable", "delete"], help="What to do.")
+    @argument("verb", nargs="?", default="list", choices=SCHEDULE_VERBS, help="What to do.")
     @argument("what", nargs="?", default="", help="create: the pipeline; else the schedule, by name or id.")
     @argument("values", nargs="*", help="create: parameter=value")
-    @argument("--name", default="", help="create: name of the schedule; the pipeline's when left out.")
-    @argument("--cron", default="", help="create: when, as 'minute hour day month weekday'.")
-    @argument("--every", default="", help="create: how often: 15m, 1h, 7d.")
-    @argument("--experiment", default="", help="create: experiment of its runs.")
-    @argument("--at-once", type=int, default=1, help="create: most runs that go on at once.")
-    @argument("--catch-up", action="store_true", help="create: make up for runs that were missed.")
-    @argument("--disabled", action="store_true", help="create: let it rest until it is enabled.")
+    @schedule_arguments
     @line_magic
     def kfp_schedule(self, line: str) -> SchedulesTable:
         """Has a pipeline run again and again, on the server: kernel and notebook may be closed."""
@@ -77,30 +73,63 @@ class ServerMagics(KfpMagics):
         if words.verb == "list":
             return SchedulesTable(servers.schedules())
         if not words.what:
-            raise ArgumentError(f"%kfp_schedule {words.verb} of what?", "%kfp_schedule list shows what there is.")
+            missing = "PIPELINE --every 1h" if words.verb == "create" else "NAME"
+            raise ArgumentError(
+                f"%kfp_schedule {words.verb} of what?",
+                f"Write %kfp_schedule {words.verb} {missing}; %kfp_schedule list shows what there is.",
+            )
         if words.verb == "create":
-            return SchedulesTable([self._create(words)])
+            return SchedulesTable([create_schedule(self.session, words.what, words, self.show_build)])
         if words.verb == "delete":
             servers.unschedule(words.what)
             return SchedulesTable(servers.schedules())
         return SchedulesTable([servers.switch(words.what, enabled=words.verb == "enable")])
 
-    def _create(self, words: Namespace) -> Schedule:
-        from kfp_magics.servers import seconds  # noqa: PLC0415  (as above)
+    @magic_arguments()
+    @line_magic
+    def kfp_experiments(self, line: str) -> KeptTable:
+        """Lists the experiments of the server; a run makes the one that it names."""
+        from kfp_magics.widgets.servers import KeptTable  # noqa: PLC0415  (drawn only now)
 
-        if bool(words.cron) == bool(words.every):
-            raise ArgumentError("A schedule has a cron or an interval.", "Give --cron '0 6 * * *', or --every 1h.")
-        if words.at_once < 1:
-            raise ArgumentError("At least one run must be allowed at once.", "Write --at-once 1.")
-        pipeline = self.session.ready(words.what, on_build=self.show_build)
-        wanted = Schedule(
-            name=words.name or pipeline.name,
-            cron=words.cron,
-            interval=seconds(words.every) if words.every else 0,
-            enabled=not words.disabled,
-            at_once=words.at_once,
-            catch_up=words.catch_up,
-            pipeline=pipeline.name,
+        parse(self.kfp_experiments, line)
+        return KeptTable(
+            self.session.servers.experiments(), "experiments: %kfp_run PIPELINE --experiment NAME makes one"
         )
-        values = self.session.values(words.values, pipeline)
-        return self.session.servers.schedule(pipeline, wanted, values, words.experiment)
+
+    @magic_arguments()
+    @argument("name", nargs="?", default="", help="A pipeline, by name or id: its versions are listed.")
+    @line_magic
+    def kfp_pipelines(self, line: str) -> KeptTable:
+        """Lists the pipelines of the server, or the versions of one."""
+        from kfp_magics.widgets.servers import KeptTable  # noqa: PLC0415  (drawn only now)
+
+        words = parse(self.kfp_pipelines, line)
+        found = self.session.servers.pipelines(words.name)
+        return KeptTable(found, f"{'versions' if words.name else 'pipelines'}: %kfp_upload PIPELINE makes one")
+
+
+def create_schedule(session: Session, what: str, words: Namespace, on_build: OnBuild) -> Schedule:
+    """Makes the schedule that some words ask for; all of them are read before anything is built.
+
+    Raises:
+        ArgumentError: A word does not read, or there is a schedule of that name.
+    """
+    from kfp_magics.servers import seconds  # noqa: PLC0415  (only when something is scheduled)
+
+    if bool(words.cron) == bool(words.every):
+        raise ArgumentError("A schedule has a cron or an interval.", "Give --cron '0 6 * * *', or --every 1h.")
+    if words.at_once < 1:
+        raise ArgumentError("At least one run must be allowed at once.", "Write --at-once 1.")
+    interval = seconds(words.every) if words.every else 0
+    values = session.values(words.values, session.resolve(what))
+    pipeline = session.ready(what, on_build=on_build)
+    wanted = Schedule(
+        name=words.name or pipeline.name,
+        cron=words.cron,
+        interval=interval,
+        enabled=not words.disabled,
+        at_once=words.at_once,
+        catch_up=words.catch_up,
+        pipeline=pipeline.name,
+    )
+    return session.servers.schedule(pipeline, wanted, values, words.experiment, replace=words.replace)

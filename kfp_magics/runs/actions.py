@@ -102,7 +102,8 @@ def delete(store: Store, backends: Mapping[str, Backend], run_id: str) -> None:
         run = current(store, backends, run_id)
         if not run.state.final:
             raise BackendError(
-                f"The run {run.name!r} is {run.state}.", "Cancel it first, and delete it when it has ended."
+                f"The run {run.name!r} is {run.state}.",
+                f"Cancel it first: %kfp_cancel {run.id}; delete it when it has ended.",
             )
         backend = backends[run.backend]
         if isinstance(backend, KeepsFiles):

@@ -169,7 +169,7 @@ class Store:
 
         Args:
             text: An id, the start of one, the name of a run or of a pipeline (the newest of that name), ``last`` or
-                nothing for the newest, ``-2`` for the one before.
+                nothing for the newest that is not archived, ``-2`` for the one before.
 
         Raises:
             NotFoundError: There is none, or several ids start so.
@@ -178,21 +178,21 @@ class Store:
         with self.reading() as connection:
             if back:
                 found = connection.execute(
-                    "SELECT id FROM runs ORDER BY born DESC LIMIT 1 OFFSET ?", (back - 1,)
+                    "SELECT id FROM runs WHERE archived = 0 ORDER BY born DESC LIMIT 1 OFFSET ?", (back - 1,)
                 ).fetchall()
                 if not found:
                     raise NotFoundError("There is no such run yet.", "%kfp_run PIPELINE starts one.")
                 return self._load(connection, found[0][0])
             found = (
                 connection.execute(
-                    "SELECT id FROM runs WHERE id = :t OR name = :t ORDER BY born DESC LIMIT 1", {"t": text}
+                    "SELECT id FROM runs WHERE id = :t OR name = :t ORDER BY archived, born DESC LIMIT 1", {"t": text}
                 ).fetchall()
                 or connection.execute(
                     "SELECT id FROM runs WHERE substr(id, 1, :n) = :t ORDER BY born DESC LIMIT 9",
                     {"t": text, "n": len(text)},
                 ).fetchall()
                 or connection.execute(
-                    "SELECT id FROM runs WHERE pipeline = ? ORDER BY born DESC LIMIT 1", (text,)
+                    "SELECT id FROM runs WHERE pipeline = ? ORDER BY archived, born DESC LIMIT 1", (text,)
                 ).fetchall()
             )
         if len(found) > 1:

@@ -91,10 +91,14 @@ def _width(text: str) -> int:
     return sum(2 if unicodedata.east_asian_width(one) in "WF" else not unicodedata.combining(one) for one in text)
 
 
-def runs_table(runs: Sequence[Run]) -> str:
-    """Lists runs."""
+def runs_table(runs: Sequence[Run], *, all_of_them: bool = True) -> str:
+    """Lists runs; says of none whether there are no others either."""
     if not runs:
-        return "No runs yet: %kfp_run PIPELINE starts one."
+        return (
+            "No runs yet: %kfp_run PIPELINE starts one."
+            if all_of_them
+            else "No runs are like that: %kfp_runs lists all."
+        )
     rows = [
         (
             run.id,
@@ -119,6 +123,8 @@ def run_tree(run: Run) -> str:
         lines.append(f"    {stale_since(run)}")
     if run.error:
         lines += [f"    {line}" for line in (run.error.message, run.error.hint) if line]
+    if run.target and run.url:
+        lines.append(f"    {run.target}: {run.url}")
     lines += task_lines(run.tasks, run.stale)
     return "\n".join(lines)
 

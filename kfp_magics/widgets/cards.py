@@ -211,12 +211,14 @@ class RunsTable(Text):
 
     Attributes:
         runs: Newest first.
+        all_of_them: Whether there are no others.
     """
 
     runs: Sequence[Run]
+    all_of_them: bool = True
 
     def __repr__(self) -> str:
-        return text.runs_table(self.runs)
+        return text.runs_table(self.runs, all_of_them=self.all_of_them)
 
 
 @dataclass(frozen=True, repr=False)

@@ -11,7 +11,7 @@ from kfp_magics.widgets.cards import Text
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from kfp_magics.backends.base import Schedule
+    from kfp_magics.backends.base import Kept, Schedule
     from kfp_magics.backends.connections import Checked, Connection
 
 
@@ -93,6 +93,25 @@ class SchedulesTable(Text):
             for one in self.schedules
         ]
         return text.table(rows, ("ID", "NAME", "PIPELINE", "WHEN", "STATE", "GIVEN"))
+
+
+@dataclass(frozen=True, repr=False)
+class KeptTable(Text):
+    """What a server keeps under names.
+
+    Attributes:
+        kept: Newest first.
+        what: What that is, and how one is made.
+    """
+
+    kept: Sequence[Kept]
+    what: str
+
+    def __repr__(self) -> str:
+        if not self.kept:
+            return f"No {self.what}."
+        rows = [(one.name, text.when(one.created) if one.created else "", one.id, one.description) for one in self.kept]
+        return text.table(rows, ("NAME", "CREATED", "ID", "DESCRIPTION"))
 
 
 @dataclass(frozen=True, repr=False)

@@ -304,7 +304,13 @@ class KfpServer:
             ("POST", f"{mlmd.PATH}(\\w+)", self.metadata),
             ("GET", "/artifacts/(\\w+)/([^/]+)/(.+)", self.file),
             ("GET", f"{v2}/pipelines", self.list_pipelines),
-            ("POST", f"{v2}/pipelines/upload", self.upload),
+            ("POST", f"{v2}/pipelines", self.create_pipeline),
+            (
+                "DELETE",
+                f"{v2}/pipelines/([^/]+)",
+                lambda one, **_: {} if self.pipelines.pop(one, None) else self.gone(one),
+            ),
+            ("GET", f"{v2}/pipelines/([^/]+)/versions", self.list_versions),
             ("POST", f"{v2}/pipelines/upload_version", self.upload_version),
             ("GET", f"{v2}/pipelines/([^/]+)/versions/([^/]+)", lambda _, one, **__: self.versions[one]),
             ("GET", f"{v2}/recurringruns", self.list_recurring),
@@ -335,7 +341,7 @@ class KfpServer:
         made = json.loads(body)
         if any(one["display_name"] == made["display_name"] for one in self.experiments.values()):
             return self.error(409, 6, f"Already exist error: {made['display_name']}")
-        made |= {"experiment_id": str(uuid.uuid4()), "created_at": stamp(self.clock())}
+        made |= {"experiment_id": str(uuid.uuid4()), "created_at": stamp(self.clock()), "storage_state": "AVAILABLE"}
         self.experiments[made["experiment_id"]] = made
         return made
 
@@ -419,7 +425,9 @@ class KfpServer:
         bodies = [one.body for one in self.runs.values()]
         if asked.get("experiment_id"):
             bodies = [one for one in bodies if one["experiment_id"] == asked["experiment_id"]]
-        found = self.filtered(bodies, asked)
+        shown = [{**one, "state": self.shown(one["run_id"]).get("state")} for one in bodies]
+        shown = shown if '"state"' in asked.get("filter", "") else bodies
+        found = self.filtered(shown, asked)
         found.sort(key=lambda one: one["created_at"], reverse="desc" in asked.get("sort_by", ""))
         full = self.links == "native" and asked.get("view") == "FULL"
         size = min(int(asked.get("page_size") or 20), 100 if full else 200)
@@ -486,18 +494,24 @@ class KfpServer:
         spec, *platform = yaml.safe_load_all(next(iter(message.iter_parts())).get_payload(decode=True))
         return {"pipeline_spec": spec, "platform_spec": platform[0]} if platform else spec
 
-    def upload(self, asked, body, http, **_):
-        if any(one["display_name"] == asked["name"] for one in self.pipelines.values()):
-            return self.error(409, 6, "Already exist error")
-        spec, made = self.uploaded(body, http), {"pipeline_id": str(uuid.uuid4()), "display_name": asked["name"]}
+    def create_pipeline(self, body, **_):
+        made = json.loads(body)
+        if any(one["display_name"] == made["display_name"] for one in self.pipelines.values()):
+            return self.error(409, 6, f"Already exist error: {made['display_name']}")
+        made |= {"pipeline_id": str(uuid.uuid4()), "created_at": stamp(self.clock())}
         self.pipelines[made["pipeline_id"]] = made
-        version = str(uuid.uuid4())
-        self.versions[version] = {"pipeline_version_id": version, "pipeline_spec": spec}
         return made
 
+    def list_versions(self, pipeline_id, **_):
+        return {"pipeline_versions": [one for one in self.versions.values() if one["pipeline_id"] == pipeline_id]}
+
     def upload_version(self, asked, body, http, **_):
+        same = [one for one in self.versions.values() if one["pipeline_id"] == asked["pipelineid"]]
+        if asked["name"] in {one["display_name"] for one in same}:
+            return self.error(409, 6, f"Already exist error: the name {asked['name']} already exists")
         version = {
             "pipeline_id": asked["pipelineid"],
+            "created_at": stamp(self.clock()),
             "pipeline_version_id": str(uuid.uuid4()),
             "display_name": asked["name"],
             "pipeline_spec": self.uploaded(body, http),

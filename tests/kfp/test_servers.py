@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from kfp_magics.errors import ArgumentError, BackendError, NotFoundError
+from kfp_magics.errors import ArgumentError, BackendError, NotFoundError, RunFailedError
 from kfp_magics.model import State
 from kfp_magics.session import Session
 from tests.kfp.pipelines import ir_of
 from tests.kfp.server import Fault
+from tests.kfp.workflow import Plan
 
 
 @pytest.fixture
@@ -45,7 +46,8 @@ def test_a_pipeline_is_uploaded_and_gets_versions(server, shell) -> None:
     with pytest.raises(BackendError, match="keeps no pipelines"):
         shell.run_line_magic("kfp_upload", "plain.yaml")
     shell.run_line_magic("kfp_connect", server.url)
-    assert repr(shell.run_line_magic("kfp_upload", "plain.yaml")).startswith(f"Pipeline 'plain' is at {server.url}/#/")
+    said = repr(shell.run_line_magic("kfp_upload", "plain.yaml --version v1"))
+    assert said.startswith(f"The new pipeline 'plain' with version 'v1' is at {server.url}/#/")
     assert repr(shell.run_line_magic("kfp_upload", "plain.yaml --version v2")).startswith("Version 'v2' of pipeline")
     assert len(server.pipelines) == 1
     assert {one["pipeline_spec"]["pipelineInfo"]["name"] for one in server.versions.values()} == {"plain"}
@@ -82,6 +84,7 @@ def test_a_pipeline_runs_again_and_again(server, shell) -> None:
 @pytest.mark.parametrize(
     ("line", "message"),
     [
+        ("create", "Write %kfp_schedule create PIPELINE"),
         ("create plain.yaml", "has a cron or an interval"),
         ("create plain.yaml --cron '* *'", "has 2 fields"),
         ("create plain.yaml --every 5", "interval cannot be '5'"),
@@ -91,6 +94,88 @@ def test_a_pipeline_runs_again_and_again(server, shell) -> None:
 )
 def test_what_does_not_read_is_told(server, shell, line, message) -> None:
     shell.run_line_magic("kfp_connect", server.url)
-    with pytest.raises(ArgumentError, match=message):
+    with pytest.raises(ArgumentError) as raised:
         shell.run_line_magic("kfp_schedule", line)
+    assert message in str(raised.value)
     assert server.recurring == {}
+
+
+def test_a_lost_answer_makes_no_second_pipeline_and_no_second_version(server, shell) -> None:
+    shell.run_line_magic("kfp_connect", server.url)
+    server.faults.append(Fault("POST /apis/v2beta1/pipelines$", lose=True))
+    server.faults.append(Fault("POST /apis/v2beta1/pipelines/upload_version", lose=True))
+    shell.run_line_magic("kfp_upload", "plain.yaml --version v1")
+    assert [len(server.pipelines), len(server.versions)] == [1, 1]
+    with pytest.raises(ArgumentError, match="has a version 'v1' already"):
+        shell.run_line_magic("kfp_upload", "plain.yaml --version v1")
+
+
+def test_a_pipeline_whose_first_version_is_refused_is_not_left_behind(server, shell) -> None:
+    shell.run_line_magic("kfp_connect", server.url)
+    said = b'{"code": 3, "message": "Failed to read the spec"}'
+    server.faults.append(Fault("POST /apis/v2beta1/pipelines/upload_version", status=400, body=said))
+    with pytest.raises(BackendError, match="Failed to read the spec"):
+        shell.run_line_magic("kfp_upload", "plain.yaml")
+    assert server.pipelines == {}
+
+
+def test_what_the_server_keeps_is_listed(server, shell) -> None:
+    with pytest.raises(BackendError, match="This machine keeps no experiments"):
+        shell.run_line_magic("kfp_experiments", "")
+    shell.run_line_magic("kfp_connect", server.url)
+    assert "%kfp_run PIPELINE --experiment NAME" in repr(shell.run_line_magic("kfp_experiments", ""))
+    shell.run_line_magic("kfp_run", "plain.yaml --experiment mine")
+    shell.run_line_magic("kfp_upload", "plain.yaml --version v1")
+    assert [one.name for one in shell.run_line_magic("kfp_experiments", "").kept] == ["mine"]
+    table = shell.run_line_magic("kfp_pipelines", "")
+    assert repr(table).splitlines()[1].split()[0] == "plain"
+    assert [one.name for one in shell.run_line_magic("kfp_pipelines", table.kept[0].id[:9]).kept] == ["v1"]
+    with pytest.raises(NotFoundError, match="Did you mean 'plain'"):
+        shell.run_line_magic("kfp_pipelines", "plane")
+
+
+def test_a_cell_that_schedules_can_be_executed_again(server, shell) -> None:
+    shell.run_line_magic("kfp_connect", server.url)
+    shell.run_line_magic("kfp_schedule", "create plain.yaml --cron '0 6 * * *'")
+    with pytest.raises(ArgumentError, match="a schedule 'plain' already"):
+        shell.run_line_magic("kfp_schedule", "create plain.yaml --cron '0 7 * * *'")
+    shell.run_line_magic("kfp_schedule", "create plain.yaml --cron '0 7 * * *' --replace")
+    table = shell.run_line_magic("kfp_schedule", "")
+    assert [one.cron for one in table.schedules] == ["0 7 * * *"]  # as it was typed, without the server's seconds
+
+
+def test_runs_of_the_server_are_chosen_by_state(server, shell) -> None:
+    shell.run_line_magic("kfp_connect", server.url)
+    server.plans["bad"] = Plan(failed={"train"})
+    shell.run_line_magic("kfp_run", "plain.yaml --name good --wait")
+    with pytest.raises(RunFailedError):
+        shell.run_line_magic("kfp_run", "plain.yaml --name bad --wait")
+    [failed] = shell.run_line_magic("kfp_runs", "--server --state failed --state cancelled").runs
+    assert (failed.name, failed.pipeline) == ("bad", "plain")
+    assert repr(shell.run_line_magic("kfp_runs", "--server --state cancelled")).startswith("No runs are like that")
+    with pytest.raises(ArgumentError, match="by --pipeline"):
+        shell.run_line_magic("kfp_runs", "--server --pipeline plain")
+
+
+def test_runs_are_put_away_and_deleted_there_as_well(server, shell) -> None:
+    shell.run_line_magic("kfp_connect", server.url)
+    shell.run_line_magic("kfp_run", "plain.yaml --name old --wait")
+    shell.run_line_magic("kfp_run", "plain.yaml --name new --wait")
+    with pytest.raises(BackendError, match="has ended: it is succeeded"):
+        shell.run_line_magic("kfp_cancel", "new")
+    assert repr(shell.run_line_magic("kfp_archive", "new")) == "Archived: new."
+    kept = {one.body["display_name"]: one for one in server.runs.values()}
+    assert (kept["old"].archived, kept["new"].archived) == (False, True)
+    assert [run.name for run in shell.run_line_magic("kfp_runs", "").runs] == ["old"]
+    assert [run.name for run in shell.run_line_magic("kfp_runs", "--archived").runs] == ["new", "old"]
+    assert shell.run_line_magic("kfp_runs", "last").run.name == "old"  # nobody who puts a run away means it by 'last'
+    shell.run_line_magic("kfp_archive", "new --undo")
+    assert not kept["new"].archived
+    shell.run_line_magic("kfp_delete", "old new")
+    assert server.runs == {}
+    assert "No runs yet" in repr(shell.run_line_magic("kfp_runs", ""))
+    shell.run_line_magic("kfp_run", "plain.yaml --name long")
+    with pytest.raises(BackendError, match="Cancel it first: %kfp_cancel"):
+        shell.run_line_magic("kfp_delete", "long")
+    assert f"{server.url}/#/runs/details/" in repr(shell.run_line_magic("kfp_cancel", "long"))
+    assert shell.run_line_magic("kfp_runs", "long").run.state is State.CANCELLED

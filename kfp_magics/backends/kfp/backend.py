@@ -18,6 +18,7 @@ from kfp_magics.backends.kfp.looks import Look, Looks
 from kfp_magics.backends.kfp.records import Records, with_records
 from kfp_magics.backends.kfp.secrets import with_key
 from kfp_magics.backends.kfp.service import Service
+from kfp_magics.backends.kfp.states import words
 from kfp_magics.backends.local import request as requests
 from kfp_magics.backends.local.checks import check_arguments
 from kfp_magics.backends.shown import Cells
@@ -25,9 +26,9 @@ from kfp_magics.errors import BackendError, NotFoundError, UnavailableError, Unc
 from kfp_magics.model import Failure, Run, State, Task
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
-    from kfp_magics.backends.base import Content, Schedule, SubmitOptions
+    from kfp_magics.backends.base import Content, Kept, Schedule, SubmitOptions
     from kfp_magics.ir import IR
     from kfp_magics.model import Artifact, Json
     from kfp_magics.runs.store import Store
@@ -162,7 +163,8 @@ class KfpBackend:
         secret = self._secret(service)
         text = with_key(irs.parse(ir), secret).text if secret else ir
         made, is_version = service.upload(name, text, version=version, description=description)
-        what = f"version {version!r} of pipeline {name!r}" if is_version else f"pipeline {name!r}"
+        what = f"version {version!r} of pipeline {name!r}"
+        what = what if is_version else f"the new pipeline {name!r} with version {version!r}"
         return f"{what} is at {service.host}/#/pipelines/details/{made.get('pipeline_id', '')}"
 
     def schedule(self, wanted: Schedule, ir: str, arguments: Mapping[str, Json], options: SubmitOptions) -> Schedule:
@@ -265,13 +267,27 @@ class KfpBackend:
                     found.append(self._read(server, Look(raw=raw, good=time.time()), again).run)
         return found
 
-    def recent(self, target: str = "", *, limit: int = 50, search: str = "") -> list[Run]:
+    def experiments(self) -> list[Kept]:
+        """Lists the experiments of the server; see `KeepsNames.experiments`."""
+        return [forms.kept(one, "experiment_id") for one in self.service().experiments()]
+
+    def pipelines(self) -> list[Kept]:
+        """Lists the pipelines of the server; see `KeepsNames.pipelines`."""
+        return [forms.kept(one, "pipeline_id") for one in self.service().pipelines()]
+
+    def versions(self, pipeline: Kept) -> list[Kept]:
+        """Lists the versions of a pipeline; see `KeepsNames.versions`."""
+        return [forms.kept(one, "pipeline_version_id") for one in self.service().versions(pipeline.id)]
+
+    def recent(
+        self, target: str = "", *, limit: int = 50, search: str = "", states: Collection[State] = ()
+    ) -> list[Run]:
         """Lists the runs of a server, whoever started them; see `KeepsRuns.recent`."""
         service = self.service(target)
         found: list[Run] = []
         token = ""
         while len(found) < limit:
-            page = service.page_of_runs(token=token, size=limit - len(found), name=search)
+            page = service.page_of_runs(token=token, size=limit - len(found), name=search, states=words(states))
             found += [forms.foreign(raw, service) for raw in page.get("runs", ())]
             token = page.get("next_page_token", "")
             if not token:
@@ -308,19 +324,19 @@ class KfpBackend:
                 if not follow:
                     raise
                 over, text = False, ""
-            if len(text) > read:
+            if text is None and over and task.started and not task.cached:
+                yield f"(the server has no log of it: its pod is gone, and none was archived; {run.url})\n"
+            if text is not None and len(text) > read:
                 yield text[read:]
                 read = len(text)
             if over:
                 return
             time.sleep(_FOLLOW)
 
-    def _log(self, service: Service, run: Run, task: Task) -> str:
-        for pod in self._pods(run, task):
-            text = service.log(run.id, pod)
-            if text is not None:
-                return text
-        return ""
+    def _log(self, service: Service, run: Run, task: Task) -> str | None:
+        """What a step printed, as far as the server has it; None when it has no log of it."""
+        texts = (service.log(run.id, pod) for pod in self._pods(run, task))
+        return next((text for text in texts if text is not None), None)
 
     def _pods(self, run: Run, task: Task) -> list[str]:
         server = self._server(run.target)
@@ -349,8 +365,12 @@ class KfpBackend:
     # Act
 
     def cancel(self, run: Run) -> None:
-        """Asks for the end of a run; see `Backend.cancel`."""
-        self.service(run.target).act("terminate", run.id)
+        """Asks for the end of a run, and looks at once what became of it; see `Backend.cancel`."""
+        if run.state.final:
+            raise BackendError(f"The run {run.name!r} has ended: it is {run.state}.", f"%kfp_runs {run.id} shows it.")
+        server = self._server(run.target)
+        server.service.act("terminate", run.id)
+        server.looks.at(run.id, now=True)
 
     def retry(self, run: Run) -> Run:
         """Resumes a failed or cancelled run; see `Backend.retry`."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from kfp_magics import ir as irs
-from kfp_magics.backends.base import trigger_of
+from kfp_magics.backends.base import Kept, trigger_of
 from kfp_magics.backends.kfp import natives
 from kfp_magics.backends.kfp.nodes import Nodes
 from kfp_magics.backends.kfp.states import state
@@ -147,6 +147,16 @@ def foreign(raw: Mapping[str, Json], service: Service) -> Run:
         else trigger_of(str(raw.get("description", ""))) or "somebody",
     )
     return replace(seen(raw, None, known).run, pipeline=known.pipeline)
+
+
+def kept(raw: Mapping[str, Json], key: str) -> Kept:
+    """Something that a server keeps under a name; ``key`` is what it calls its id."""
+    return Kept(
+        id=str(raw.get(key, "")),
+        name=str(raw.get("display_name") or raw.get("name") or ""),
+        created=seconds(raw.get("created_at")),
+        description=str(raw.get("description") or ""),
+    )
 
 
 def _error(raw: Mapping[str, Json], now: State) -> Failure | None:

@@ -41,6 +41,12 @@ def cron(text: str) -> str:
     return " ".join(["0", *fields] if len(fields) == 5 else fields)
 
 
+def _as_typed(text: str) -> str:
+    """A cron of the server's as people write it: without seconds, where there are none."""
+    seconds, *fields = text.split() or [""]
+    return " ".join(fields) if seconds == "0" and len(fields) == 5 else text
+
+
 def create(service: Service, body: dict[str, Json], experiment: str) -> dict[str, Json]:
     """Makes a recurring run once, though the answer gets lost."""
     whole = {**body, "experiment_id": service.experiment(experiment)}
@@ -60,7 +66,7 @@ def schedule_of(raw: Mapping[str, Json]) -> Schedule:
     return Schedule(
         id=str(raw.get("recurring_run_id", "")),
         name=str(raw.get("display_name", "")),
-        cron=str((trigger.get("cron_schedule") or {}).get("cron") or ""),
+        cron=_as_typed(str((trigger.get("cron_schedule") or {}).get("cron") or "")),
         interval=int(interval) if str(interval).isdecimal() else 0,
         enabled=raw.get("status") == "ENABLED",
         at_once=int(at_once) if at_once.isdecimal() else 1,

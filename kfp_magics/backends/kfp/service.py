@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode, urlsplit
@@ -13,7 +14,7 @@ import kfp_server_api as api
 from kfp_magics.backends.kfp.logins import login_for
 from kfp_magics.backends.kfp.records import Metadata
 from kfp_magics.backends.kfp.wire import Client, read
-from kfp_magics.errors import BackendError, NotFoundError
+from kfp_magics.errors import ArgumentError, BackendError, NotFoundError, UnavailableError, UncertainError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -94,6 +95,12 @@ class Service:
         """Looks them up anew: somebody may have deleted one."""
         self._experiments.clear()
 
+    def experiments(self) -> list[_Row]:
+        """Lists the experiments that are not archived, newest first."""
+        ask = api.ExperimentServiceApi(self._acting).experiment_service_list_experiments
+        wanted = _filter(_equals("storage_state", "AVAILABLE"))
+        return list(_pages(ask, "experiments", sort_by="created_at desc", filter=wanted, **self._namespace))
+
     def _find_experiment(self, name: str) -> str:
         experiments = api.ExperimentServiceApi(self._acting)
         found = _ask(
@@ -155,10 +162,11 @@ class Service:
         rows: list[_Row] = read(self._raw(_RUNS, {}, [*asked.items(), _WITH_TASKS])).get("runs", [])
         return rows
 
-    def page_of_runs(self, *, token: str = "", size: int = PAGE, name: str = "", archived: bool = False) -> _Row:
+    def page_of_runs(self, *, token: str = "", size: int = PAGE, name: str = "", states: Sequence[str] = ()) -> _Row:
         """Reads a page of all runs, newest first, whoever started them."""
-        state = "ARCHIVED" if archived else "AVAILABLE"
-        wanted = [_equals("storage_state", state)]
+        wanted = [_equals("storage_state", "AVAILABLE")]
+        if states:
+            wanted.append(_among("state", states))
         if name:
             wanted.append({"operation": "IS_SUBSTRING", "key": "display_name", "string_value": name})
         return _ask(
@@ -219,18 +227,60 @@ class Service:
         """Puts a pipeline on the server, or a version of one that is there.
 
         Returns:
-            What the server says of it, and whether it is a version of a pipeline that was there.
+            What the server says of the pipeline, and whether it was there.
+
+        Raises:
+            ArgumentError: It has a version of that name.
         """
         known = self._find_pipeline(name)
+        if known:
+            if version in {one.get("display_name") for one in self.versions(str(known["pipeline_id"]))}:
+                raise ArgumentError(
+                    f"The pipeline {name!r} has a version {version!r} already.",
+                    "Give another --version; without one it is the time.",
+                )
+            self._upload_version(str(known["pipeline_id"]), ir, version, description)
+            return known, True
+        made = self._make_pipeline(name, description)
+        try:
+            self._upload_version(str(made["pipeline_id"]), ir, version, description)
+        except UnavailableError:
+            raise
+        except BackendError:  # it is refused, and a pipeline without any version is of no use
+            _ask(api.PipelineServiceApi(self._acting).pipeline_service_delete_pipeline, made["pipeline_id"])
+            raise
+        return made, False
+
+    def _make_pipeline(self, name: str, description: str) -> _Row:
+        body = api.V2beta1Pipeline(display_name=name, **_given({"description": description}), **self._namespace)
+        try:
+            return _ask(api.PipelineServiceApi(self._acting).pipeline_service_create_pipeline, body)
+        except UncertainError:
+            if found := self._find_pipeline(name):  # the answer got lost
+                return found
+            raise
+
+    def _upload_version(self, pipeline_id: str, ir: str, version: str, description: str) -> None:
         uploads = api.PipelineUploadServiceApi(self._acting)
+        words = _given({"name": version, "pipelineid": pipeline_id, "description": description})
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "pipeline.yaml"
             path.write_text(ir, encoding="utf-8")
-            if known:
-                words = {"name": version, "pipelineid": known["pipeline_id"], "description": description}
-                return _ask(uploads.upload_pipeline_version, str(path), **_given(words)), True
-            words = {"name": name, "description": description, **self._namespace}
-            return _ask(uploads.upload_pipeline, str(path), **_given(words)), False
+            try:
+                _ask(uploads.upload_pipeline_version, str(path), **words)
+            except UncertainError:
+                if version not in {one.get("display_name") for one in self.versions(pipeline_id)}:
+                    raise
+
+    def pipelines(self) -> list[_Row]:
+        """Lists the pipelines, newest first."""
+        ask = api.PipelineServiceApi(self._acting).pipeline_service_list_pipelines
+        return list(_pages(ask, "pipelines", sort_by="created_at desc", **self._namespace))
+
+    def versions(self, pipeline_id: str) -> list[_Row]:
+        """Lists the versions of a pipeline, newest first."""
+        ask = api.PipelineServiceApi(self._acting).pipeline_service_list_pipeline_versions
+        return list(_pages(partial(ask, pipeline_id), "pipeline_versions", sort_by="created_at desc"))
 
     def _find_pipeline(self, name: str) -> _Row:
         pipelines = api.PipelineServiceApi(self._acting)

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from kfp_magics.model import State
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from kfp_magics.model import Json
 
 STATES = {
@@ -20,6 +22,11 @@ STATES = {
     "CANCELED": State.CANCELLED,
     "PAUSED": State.PENDING,
 }
+
+
+def words(states: Collection[State]) -> list[str]:
+    """The server's words for some of our states."""
+    return [word for word, ours in STATES.items() if ours in states]
 
 
 def state(word: Json) -> State:

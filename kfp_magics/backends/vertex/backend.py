@@ -20,7 +20,7 @@ from kfp_magics.errors import BackendError, NotFoundError, UnavailableError
 from kfp_magics.model import Failure, Run, State, Task
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping
 
     from google.cloud import aiplatform_v1 as vertex
 
@@ -199,7 +199,9 @@ class VertexBackend:
                 del self._pipelines[old]
         return self._pipelines[run_id]
 
-    def recent(self, target: str = "", *, limit: int = 50, search: str = "") -> list[Run]:
+    def recent(
+        self, target: str = "", *, limit: int = 50, search: str = "", states: Collection[State] = ()
+    ) -> list[Run]:
         """Lists the runs of a project and region, whoever started them; see `KeepsRuns.recent`."""
         service, _ = self._server(target)
         text = search.replace("\\", "\\\\").replace('"', '\\"')
@@ -207,7 +209,8 @@ class VertexBackend:
         for job in service.jobs(f'display_name:"*{text}*"' if search else "", page=max(1, min(limit, 100))):
             if len(found) >= limit:
                 break
-            found.append(self._foreign(service, job))
+            run = self._foreign(service, job)
+            found += [run] if not states or run.state in states else []
         return found
 
     def _foreign(self, service: Service, job: vertex.PipelineJob) -> Run:
