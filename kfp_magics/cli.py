@@ -211,11 +211,11 @@ def _run(words: argparse.Namespace) -> int:
 
     if words.connect:
         session.servers.connect(words.connect)
-    ready = session.prepare(what, words.values, options, _shown(session))
+    ready = session.prepare(what, words.values, options)
     print(PlanCard(ready.plan()))
     if words.dry_run:
         return 0
-    return _follow(session, session.start(ready).id, wait=not words.detach)
+    return _follow(session, session.start(ready, _shown(session)).id, wait=not words.detach)
 
 
 def _build(words: argparse.Namespace) -> int:

@@ -315,7 +315,7 @@ def members(ir: IR, component: Mapping[str, Json], parent: str, *, templates: bo
         if task.kind != "loop":
             yield from members(ir, inner, task.id, templates=templates)
             continue
-        for number in ["*"] if templates else _constant_items(spec):
+        for number in ["*"] if templates else constant_items(spec):
             yield Task(id=f"{task.id}/{number}", name=number, kind="iteration", parent=task.id)
             yield from members(ir, inner, f"{task.id}/{number}", templates=templates)
 
@@ -352,6 +352,7 @@ def _kind(key: str, spec: Mapping[str, Json], component: Mapping[str, Json], exe
     return "exit-handler" if key.startswith("exit-handler-") else "group"
 
 
-def _constant_items(spec: Mapping[str, Json]) -> list[str]:
+def constant_items(spec: Mapping[str, Json]) -> list[str]:
+    """The numbers of a loop's items, where the pipeline itself says them."""
     raw = spec.get("parameterIterator", {}).get("items", {}).get("raw")
     return [str(number) for number in range(len(json.loads(raw)))] if raw else []

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import statistics
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from kfp_magics import cutting, reusing
+from kfp_magics import cutting, estimating, reusing
 from kfp_magics import ir as irs
 from kfp_magics.backends.abilities import Ignored, ignored
 from kfp_magics.backends.local import request_of
@@ -15,6 +15,7 @@ from kfp_magics.backends.local.values import typed
 from kfp_magics.errors import ArgumentError, KfpMagicsError, NotFoundError
 from kfp_magics.model import MISSING, State
 from kfp_magics.reusing import STANDING_IN
+from kfp_magics.runs.look import run_of
 from kfp_magics.runs.text import value_text
 
 if TYPE_CHECKING:
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
     from kfp_magics.runs.store import Store
     from kfp_magics.settings import Settings
 
-_LOOKED_AT = 5  # earlier runs that times are estimated from
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PlannedStep:
@@ -38,14 +37,14 @@ class PlannedStep:
         forecast: Whether its result is reused, and why.
         machine: What it asks of its machine, in a few words.
         seconds: How long it took in earlier runs; None when it has not run.
-        built: Whether its image was built for it.
+        unbuilt: Whether its image is built first.
     """
 
     task: Task
     forecast: Forecast
     machine: str = ""
     seconds: float | None = None
-    built: bool = False
+    unbuilt: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,7 +60,8 @@ class Plan:
         instead: Of a part of a pipeline: what stands for the steps that it leaves out, and where it comes from.
         again: Task → why it runs although its result was to be reused.
         ignored: What this backend does not do.
-        seconds: How long it takes when everything goes as before; None when that is not known.
+        seconds: How long it takes when everything goes as before; None when no step has run before.
+        unknown: The steps that have not run before, whose time is not in it.
     """
 
     pipeline: str
@@ -73,6 +73,7 @@ class Plan:
     again: Mapping[str, str]
     ignored: tuple[Ignored, ...] = ()
     seconds: float | None = None
+    unknown: tuple[str, ...] = ()
 
 
 class Planner:
@@ -111,11 +112,11 @@ class Planner:
         if options.reuse and not (options.start_from or options.only_changed):
             raise ArgumentError("Which part is to run again?", "Add --from STEP, or --only-changed.")
         ir = irs.parse(pipeline.ir)
+        start, kind = cutting.path_of(ir, options.start_from) if options.start_from else ("", "")
         run = self._earlier(pipeline, options)
         top = set(ir.spec["root"]["dag"]["tasks"])
         wanted, whole = top, {}
         if options.start_from:
-            start, kind = cutting.path_of(ir, options.start_from)
             wanted = cutting.before(ir, [start])
             whole = {start: f"{options.start_from!r} is in it, and a {kind} runs whole"} if kind else {}
         if options.only_changed:
@@ -137,7 +138,7 @@ class Planner:
 
     def _earlier(self, pipeline: Pipeline, options: RunOptions) -> Run:
         if options.reuse:
-            return self._find(options.reuse)
+            return run_of(self._store, self._find, pipeline.name, options.reuse)
         for run in self._store.list(pipeline=pipeline.name, states=[State.SUCCEEDED], kind="pipeline", limit=1):
             return self._store.get(run.id)
         raise NotFoundError(
@@ -151,32 +152,38 @@ class Planner:
         options: RunOptions,
         reused: reusing.Reused | None = None,
         earlier: str = "",
+        *,
+        unbuilt: Mapping[str, object] = MappingProxyType({}),
     ) -> Plan:
         """Says what a run would do.
 
         Args:
-            pipeline: The pipeline that is to run: in its images, without what is left out.
+            pipeline: The pipeline that is to run: in those of its images that exist, without what is left out.
             values: Parameter → value.
             options: How.
             reused: What was left out.
             earlier: The run that its results come from.
+            unbuilt: The steps whose images are built first, by name.
         """
         ir = irs.parse(pipeline.ir)
         backend = options.backend or self._settings.backend
         executor = (options.executor or self._settings.executor) if backend == "local" else ""
-        forecasts = self._forecasts(ir, values, options, backend)
-        took = self._took(pipeline.name)
+        forecasts = self._forecasts(ir, values, options, unbuilt) if backend == "local" else {}
+        times = estimating.times(self._store, pipeline.name, backend)
         steps = tuple(
             PlannedStep(
                 task=task,
                 forecast=forecasts.get(task.id) or _elsewhere(ir, task, cache=options.cache),
                 machine=_machine(ir, task),
-                seconds=took.get(task.component),
-                built="@sha256:" in task.image and irs.look_up(pipeline.components, task.component) is not None,
+                seconds=times.took.get(task.component),
+                unbuilt=irs.look_up(unbuilt, task.component) is not None,
             )
             for task in irs.static_tasks(ir, templates=True)
             if task.kind in {"step", "importer"} and not task.id.startswith(STANDING_IN)
         )
+        runs = [step for step in steps if not (step.forecast.cached or step.forecast.skipped)]
+        known = {step.task.id: step.seconds for step in runs if step.seconds is not None}
+        at_once = self._settings.parallelism if backend == "local" else 0
         return Plan(
             pipeline=pipeline.name,
             where=f"{backend} {self._settings.connection if backend != 'local' else executor}".strip(),
@@ -186,12 +193,13 @@ class Planner:
             instead=tuple((one, _origin(one, values)) for one in pipeline.stand_ins),
             again=reused.again if reused else {},
             ignored=tuple(ignored(ir, backend, executor)),
-            seconds=_longest(ir, steps),
+            seconds=estimating.estimate(ir, known, times.items, at_once) if known else None,
+            unknown=tuple(step.task.id for step in runs if step.seconds is None and step.task.kind == "step"),
         )
 
-    def _forecasts(self, ir: IR, values: Mapping[str, Json], options: RunOptions, backend: str) -> dict[str, Forecast]:
-        if backend != "local":
-            return {}
+    def _forecasts(
+        self, ir: IR, values: Mapping[str, Json], options: RunOptions, unbuilt: Mapping[str, object]
+    ) -> dict[str, Forecast]:
         declared = ir.spec["root"].get("inputDefinitions", {}).get("parameters", {})
         given = {name: value for name, value in {**_defaults(ir), **values}.items() if name in declared}
         try:
@@ -199,16 +207,7 @@ class Planner:
         except KfpMagicsError:  # told when the run is started
             return {}
         folder = self._settings.home_path / "cache"
-        return Forecaster(ir, folder, cache=options.cache).forecast(complete)
-
-    def _took(self, pipeline: str) -> dict[str, float]:
-        """How long each step took in the last runs of a pipeline, in seconds."""
-        seen: dict[str, list[float]] = {}
-        for run in self._store.list(pipeline=pipeline, states=[State.SUCCEEDED], limit=_LOOKED_AT):
-            for task in self._store.get(run.id).tasks:
-                if task.state is State.SUCCEEDED and not task.cached and task.started and task.finished:
-                    seen.setdefault(task.component, []).append(max(0.0, task.finished - task.started))
-        return {component: statistics.median(times) for component, times in seen.items()}
+        return Forecaster(ir, folder, cache=options.cache, unbuilt=unbuilt).forecast(complete)
 
 
 def _origin(one: StandIn, values: Mapping[str, Json]) -> str:
@@ -247,20 +246,3 @@ def _machine(ir: IR, task: Task) -> str:
         "gpu": f"{count} × {kind}" if count else "",
     }
     return ", ".join(f"{name} {word}" for name, word in words.items() if word)
-
-
-def _longest(ir: IR, steps: tuple[PlannedStep, ...]) -> float | None:
-    """The time of the longest chain of tasks, at the top of the pipeline; None when a step of it is unknown."""
-    cost: dict[str, float] = {}
-    for step in steps:
-        if step.forecast.cached:
-            continue
-        if step.seconds is None:
-            return None
-        top = step.task.id.partition("/")[0]
-        cost[top] = cost.get(top, 0.0) + step.seconds
-    tasks = ir.spec["root"]["dag"]["tasks"]
-    end: dict[str, float] = {}
-    for key in irs.in_order(tasks):
-        end[key] = cost.get(key, 0.0) + max((end[one] for one in irs.needs(tasks[key])), default=0.0)
-    return max(end.values(), default=0.0)

@@ -227,24 +227,23 @@ class Session:
             ArgumentError: An argument is missing, unknown or of the wrong type; nothing was started.
             BuildError: An image cannot be built; nothing was started.
         """
-        return self.start(self.prepare(what, given, options or RunOptions(), on_build))
+        return self.start(self.prepare(what, given, options or RunOptions()), on_build)
 
-    def prepare(
-        self, what: object, given: Iterable[str] | Mapping[str, Json], options: RunOptions, on_build: OnBuild = _unseen
-    ) -> Start:
-        """Makes a run ready, which then says what it would do and why; see `run`."""
+    def prepare(self, what: object, given: Iterable[str] | Mapping[str, Json], options: RunOptions) -> Start:
+        """Makes a run ready, which then says what it would do and why; builds and starts nothing; see `run`."""
         from kfp_magics.planning import Planner  # noqa: PLC0415  (not needed to author)
 
         pipeline = self.resolve(what)
-        values = self.values(given, pipeline)
-        pipeline = self.images.for_run(pipeline, options, on_build, notebook=self.notebook)
+        values, planner = self.values(given, pipeline), Planner(self.settings, self.store, self.find)
+        backend = self.backend(options.backend)
         with called(what, pipeline.name):
-            return starting.prepare(Planner(self.settings, self.store, self.find), pipeline, values, options)
+            return starting.prepare(planner, backend, pipeline, values, options, look=self.images.looked)
 
-    def start(self, ready: Start) -> Run:
-        """Starts what `prepare` made ready."""
+    def start(self, ready: Start, on_build: OnBuild = _unseen) -> Run:
+        """Starts what `prepare` made ready, when the images that it lacks are built."""
+        pipeline = self.images.finished(ready.looked, ready.options, on_build, notebook=self.notebook)
         backend = self.backend(ready.options.backend)
-        return starting.submit(backend, ready.pipeline, ready.values, ready.options, notebook=self.notebook)
+        return starting.submit(backend, pipeline, ready.values, ready.options, notebook=self.notebook)
 
     def ready(self, what: object, on_build: OnBuild = _unseen, options: RunOptions | None = None) -> Pipeline:
         """A pipeline as it would run where runs go now: in its images, built first where they are missing."""

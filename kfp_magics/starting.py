@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from kfp_magics.backends.base import SubmitOptions
+from kfp_magics.backends.base import Refuses, SubmitOptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from kfp_magics.backends.base import Backend
+    from kfp_magics.building.plan import Looked
     from kfp_magics.model import Json, Pipeline, Run, RunKind
     from kfp_magics.options import RunOptions
     from kfp_magics.planning import Plan, Planner
@@ -23,23 +24,40 @@ class Start:
     """A run that could be started now.
 
     Attributes:
-        pipeline: In its images, without what is left out.
+        looked: The pipeline without what is left out, in those of its images that exist.
         values: Parameter → value.
         options: How.
         plan: Says what it would do, and why.
     """
 
-    pipeline: Pipeline
+    looked: Looked
     values: Mapping[str, Json]
     options: RunOptions
     plan: Callable[[], Plan]
 
 
-def prepare(planner: Planner, pipeline: Pipeline, values: Mapping[str, Json], options: RunOptions) -> Start:
-    """Makes ready what is to be started: leaves out of it what an earlier run has done.
+def prepare(
+    planner: Planner,
+    backend: Backend,
+    pipeline: Pipeline,
+    values: Mapping[str, Json],
+    options: RunOptions,
+    *,
+    look: Callable[[Pipeline, RunOptions], Looked],
+) -> Start:
+    """Makes ready what is to be started: leaves out of it what an earlier run has done. Nothing is built yet.
+
+    Args:
+        planner: Plans it.
+        backend: Where it is to run.
+        pipeline: The whole pipeline.
+        values: Parameter → value.
+        options: How.
+        look: Looks which images it would run in.
 
     Raises:
         ArgumentError: An argument is missing, unknown or of the wrong type.
+        BackendError: A step asks for something that the backend cannot do.
     """
     from kfp_magics import ir as irs  # noqa: PLC0415  (reads YAML, which authoring does not)
     from kfp_magics.backends.local.checks import check_arguments  # noqa: PLC0415
@@ -47,9 +65,16 @@ def prepare(planner: Planner, pipeline: Pipeline, values: Mapping[str, Json], op
 
     values = placed(pipeline, values, options.backend or planner.backend)
     check_arguments(irs.parse(pipeline.ir), values, SubmitOptions())
-    part, reused, earlier = planner.part(pipeline, values, options)
-    plan = partial(planner.plan, part, values, options, reused, earlier)
-    return Start(pipeline=part, values=values, options=options, plan=plan)
+    looked = look(pipeline, options)
+    part, reused, earlier = planner.part(looked.pipeline, values, options)
+    if isinstance(backend, Refuses):
+        backend.refuse(part.ir, SubmitOptions(executor=options.executor))
+    missing = {component.name: component for component in looked.missing}
+    used = [irs.look_up(missing, name.removeprefix("comp-")) for name in irs.parse(part.ir).spec["components"]]
+    unbuilt = {component.name: component for component in used if component is not None}
+    plan = partial(planner.plan, part, values, options, reused, earlier, unbuilt=unbuilt)
+    looked = replace(looked, pipeline=part, missing=tuple(unbuilt.values()))
+    return Start(looked=looked, values=values, options=options, plan=plan)
 
 
 def submit(

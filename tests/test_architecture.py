@@ -18,7 +18,7 @@ LAYERS = (
     {"model", "pods", "errors", "settings", "options"},
     {"ir", "ir_yaml", "engines", "google", "installer", "mlmd", "outputs", "cutting", "packages", "reusing"},
     COMPILER | {"cells", "compiler_channels", "parts", "images", "backends", "runs", "arguments", "live"} | {"sources"},
-    {"handles", "authoring", "building", "trying", "definitions", "planning", "servers", "starting"}
+    {"handles", "authoring", "building", "trying", "definitions", "estimating", "planning", "servers", "starting"}
     | {"server", "gateway", "delivery", "doctor"},
     {"session"},
     {"magics", "widgets"},

@@ -122,7 +122,7 @@ def test_a_part_is_a_pipeline_like_any_other(cell: Cell, tmp_path: Path) -> None
     assert Path("late.yaml").read_text() == first
     Path("more.txt").write_text("a b")
     given = ["births=more.txt", "tune={'factor': 3}"]
-    assert session().prepare("late.yaml", given, RunOptions()).pipeline.name == "late-births"
+    assert session().prepare("late.yaml", given, RunOptions()).looked.pipeline.name == "late-births"
     cell("""%%kfp_pipeline
 def around(uri: str) -> str:
     return late(births=uri, tune={"factor": 7}).output""")

@@ -9,11 +9,16 @@ import yaml
 
 from kfp_magics import ir as irs
 from kfp_magics import reusing
-from kfp_magics.backends.abilities import FEATURES, IGNORED, features, ignored
-from kfp_magics.errors import ArgumentError, DefinitionError, NotFoundError
+from kfp_magics.backends.abilities import FEATURES, IGNORED, Ignored, features, ignored
+from kfp_magics.errors import ArgumentError, DefinitionError, KfpMagicsError, NotFoundError
+from kfp_magics.estimating import estimate
+from kfp_magics.magics.shell import current_session
 from kfp_magics.model import Artifact, Run, State, Task
 from kfp_magics.options import RunOptions
+from kfp_magics.planning import Plan
 from kfp_magics.session import Session
+from kfp_magics.widgets.plan import PlanCard
+from tests.ipython import execute, ipython
 
 FILE = """
 from kfp import dsl
@@ -69,13 +74,15 @@ def test_a_plan_knows_what_the_cache_knows(session) -> None:
     again = session.wait(session.run("chain.py"))
     assert all(task.cached for task in again.tasks)
     plan = session.prepare("chain.py", [], RunOptions(cache=False)).plan()
-    assert plan.seconds == pytest.approx(sum(step.seconds for step in plan.steps))
+    assert plan.seconds == pytest.approx(sum(step.seconds for step in plan.steps))  # one after the other
     assert {step.task.id: step.seconds > 0 for step in plan.steps} == {"make": True, "double": True, "show": True}
 
 
 def test_a_part_runs_with_the_results_of_an_earlier_run(session) -> None:
     with pytest.raises(NotFoundError, match="No run of 'chain' has succeeded yet"):
         session.run("chain.py", [], RunOptions(start_from="show"))
+    with pytest.raises(NotFoundError, match="has not run yet"):
+        session.run("chain.py", [], RunOptions(start_from="show", reuse="last"))
     first = session.wait(session.run("chain.py", ["start=5"], RunOptions(cache=False)))
     ready = session.prepare("chain.py", [], RunOptions(start_from="show", reuse=first.id, cache=False))
     assert set(ready.plan().reused) == {"make", "double"}
@@ -186,6 +193,132 @@ def test_what_a_backend_ignores_is_named_with_its_step() -> None:
     assert {one.feature for one in ignored(ir, "local", "process")} >= {"a number of cores"}
     assert ignored(ir, "kfp") == []
     assert all(set(table) <= set(FEATURES) for table in IGNORED.values())
+
+
+COSTS = """
+from kfp import dsl
+
+@dsl.component(base_image="python:3.11-slim")
+def some() -> list:
+    return [1, 2, 3]
+
+@dsl.component(base_image="python:3.11-slim")
+def step(n: int) -> int:
+    return n
+
+@dsl.pipeline(name="costs")
+def costs(n: int = 1):
+    items = some()
+    with dsl.ParallelFor(items.output, parallelism=2) as item:
+        step(n=item)  # step
+    one = step(n=n)  # step-2
+    with dsl.If(one.output == 1):
+        step(n=2)  # step-3
+        step(n=3).after(step(n=4))  # step-5 after step-4
+    with dsl.If(n == 7):
+        step(n=5)  # step-6
+"""
+
+
+def test_the_time_is_that_of_the_longest_way_through_loops_and_groups(session) -> None:
+    Path("costs.py").write_text(COSTS, encoding="utf-8")
+    ir = irs.parse(session.resolve("costs.py").ir)
+    loop = next(task.id for task in irs.static_tasks(ir) if task.kind == "loop")
+    first = next(task.parent for task in irs.static_tasks(ir) if task.id.endswith("/step-3"))
+    seconds = {"some": 1.0, f"{loop}/*/step": 5.0, "step-2": 2.0, f"{first}/step-3": 1.5}
+    seconds |= {f"{first}/{key}": 2.0 for key in ("step-4", "step-5")}
+    assert estimate(ir, seconds, {loop: 3}) == 1 + 2 * 5  # two at once: three items take two turns
+    assert estimate(ir, seconds, {loop: 1}) == 2 + 2 + 2  # of what is parallel the longest
+    assert estimate(ir, seconds, {loop: 3}, at_once=1) == 1 + 3 * 5 + 2 + 1.5 + 2 + 2
+    assert estimate(ir, {}, {}) == 0
+
+
+def test_times_come_from_what_ran_and_not_from_what_was_reused(session) -> None:
+    Path("costs.py").write_text(COSTS, encoding="utf-8")
+    assert session.prepare("costs.py", [], RunOptions()).plan().seconds is None
+    for _ in range(6):  # all but the first reuse its results
+        session.wait(session.run("costs.py"))
+    plan = session.prepare("costs.py", [], RunOptions(cache=False)).plan()
+    took = {step.task.id: step.seconds for step in plan.steps}
+    assert [task for task, seconds in took.items() if seconds is None] == ["condition-3/step-6"]
+    assert plan.unknown == ()  # its condition is false
+    assert [step.task.id for step in plan.steps if step.forecast.skipped] == ["condition-3/step-6"]
+    assert "–  condition-3/step-6" in repr(PlanCard(plan))
+    other = session.prepare("costs.py", ["n=7"], RunOptions(cache=False)).plan()
+    assert other.unknown == ("condition-3/step-6",)
+    assert "and what condition-3/step-6 takes" in repr(PlanCard(other))
+    assert session.prepare("costs.py", [], RunOptions(backend="kfp")).plan().seconds is None  # another machine
+
+
+def test_a_loop_is_told_item_by_item_and_not_as_if_it_ran_once(session) -> None:
+    Path("costs.py").write_text(COSTS, encoding="utf-8")
+    session.wait(session.run("costs.py"))
+    found = {step.task.id: step.forecast for step in session.prepare("costs.py", [], RunOptions()).plan().steps}
+    assert found["for-loop-1/*/step"].why == "its items are looked at one by one"
+    assert found["step-2"].cached
+
+
+def test_what_is_alike_is_ignored_in_one_line() -> None:
+    found = tuple(
+        Ignored(step=step, feature=feature, why="of this")
+        for step in ("a", "b")
+        for feature in ("a node selector", "a toleration", "a pod label")
+    )
+    once = repr(PlanCard(Plan(pipeline="p", where="local", steps=(), again={}, ignored=found)))
+    assert once.splitlines()[1:] == ["  a, b: a node selector, a toleration and a pod label are ignored: of this"]
+
+
+def test_the_last_run_is_that_of_the_pipeline(session) -> None:
+    session.wait(session.run("chain.py", [], RunOptions(cache=False)))
+    session.wait(session.run("chain.py:double", ["value=1"]))
+    ready = session.prepare("chain.py", [], RunOptions(start_from="show", reuse="last"))
+    assert ready.plan().reused == ("make", "double")
+
+
+CELLS = """%%kfp_component --pvc wares=/mnt/wares
+def keep(n: int) -> int:
+    return n
+%%%%
+%%kfp_component --gpu NVIDIA_TESLA_T4:1
+def learn(n: int) -> int:
+    return n
+%%%%
+%%kfp_component
+def count(n: int) -> int:
+    return n
+%%%%
+%%kfp_pipeline
+def house(n: int = 1):
+    keep(n=n)
+%%%%
+%%kfp_pipeline
+def school(n: int = 1):
+    learn(n=count(n=n).output)"""
+
+
+def test_what_is_refused_is_refused_before_anything_is_built(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with ipython() as shell:
+        made = current_session(shell)
+        made.settings.registry = "localhost:9/nobody"
+        for text in CELLS.split("\n%%%%\n"):
+            execute(shell, text)
+    wrong = {
+        "The step 'keep' wants a persistent volume claim, which Vertex AI": ("house", [], {"backend": "vertex"}),
+        "The step 'keep' wants the persistent volume claim 'wares' at /mnt/wares": ("house", [], {"build": True}),
+        "The step 'learn' wants 'NVIDIA_TESLA_T4', and Kubernetes": ("school", [], {"backend": "kfp"}),
+        "has no step 'lern'": ("school", [], {"backend": "kfp", "start_from": "lern"}),
+        "takes no argument 'm'": ("school", {"m": 3}, {"backend": "kfp"}),
+    }
+    for words, (pipeline, values, options) in wrong.items():
+        with pytest.raises(KfpMagicsError, match=words) as caught:
+            made.run(pipeline, values, RunOptions(**options), on_build=lambda _: pytest.fail("something was built"))
+        assert caught.value.hint
+    plan = made.prepare("school", [], RunOptions(build=True)).plan()
+    assert [(step.task.id, step.unbuilt) for step in plan.steps] == [("count", True), ("learn", True)]
+    assert "python:3.11-slim, built first" in repr(PlanCard(plan))
+    assert plan.steps[0].forecast.why == "its image is built first"
+    assert made.store.list() == []  # no run, and no build
 
 
 def test_every_word_of_the_platform_part_has_a_name() -> None:

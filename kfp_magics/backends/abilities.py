@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from kfp_magics.errors import BackendError
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
@@ -52,7 +54,7 @@ FEATURES = {
     "securityContext": "a security context",
     "cpu": "a number of cores",
     "memory": "a size of memory",
-    "accelerator": "accelerators",
+    "accelerator": "an accelerator",
     "retry": "retries",
 }
 """Everything that a step can ask of its machine → how to name it to a person."""
@@ -104,6 +106,23 @@ def ignored(ir: IR, backend: str, executor: str = "") -> list[Ignored]:
         if feature in table
     }
     return list(found.values())
+
+
+def check_accelerators(ir: IR) -> None:
+    """Looks whether a cluster knows the accelerators that steps ask for.
+
+    Raises:
+        BackendError: It does not: Kubernetes calls them by a domain and a name.
+    """
+    for name, component in ir.spec["components"].items():
+        accelerator = ir.executor(component).get("container", {}).get("resources", {}).get("accelerator", {})
+        kind = str(accelerator.get("type") or accelerator.get("resourceType") or "")
+        if kind and "/" not in kind and "{{$" not in kind:
+            raise BackendError(
+                f"The step {name.removeprefix('comp-')!r} wants {kind!r}, and Kubernetes knows accelerators by their "
+                "resource.",
+                "Write --gpu nvidia.com/gpu:1, and --node-selector LABEL=VALUE for nodes of one kind.",
+            )
 
 
 def features(ir: IR) -> Iterator[tuple[str, str]]:

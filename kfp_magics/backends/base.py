@@ -157,6 +157,22 @@ class Checks(Protocol):
 
 
 @runtime_checkable
+class Refuses(Protocol):
+    """A backend that says before anything is built or started that it cannot run a pipeline."""
+
+    def refuse(self, ir: str, options: SubmitOptions) -> None:
+        """Looks whether each step can have what it asks for.
+
+        Args:
+            ir: Compiled pipeline; images of its steps need not be there yet.
+            options: How it is to run.
+
+        Raises:
+            BackendError: One cannot; says which, and what to do.
+        """
+
+
+@runtime_checkable
 class KeepsPipelines(Protocol):
     """A backend whose servers keep pipelines and run them again and again."""
 

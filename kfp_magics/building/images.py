@@ -5,12 +5,12 @@ from __future__ import annotations
 import weakref
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from kfp_magics.building.build import Work
-from kfp_magics.building.plan import Planned, Planner, difference
+from kfp_magics.building.plan import Looked, Planned, Planner, difference
 from kfp_magics.errors import BuildError, KfpMagicsError, NotFoundError, did_you_mean
 from kfp_magics.handles import kfp_components
 from kfp_magics.images.base import ImageRef
@@ -254,20 +254,67 @@ class Images:
         Raises:
             BuildError: An image cannot be built.
         """
+        return self.finished(self.looked(pipeline, options), options, on_build, notebook=notebook)
+
+    def looked(self, pipeline: Pipeline, options: RunOptions) -> Looked:
+        """Looks which images a pipeline would run in where it runs, and builds none.
+
+        Args:
+            pipeline: A compiled pipeline.
+            options: How it will run.
+
+        Raises:
+            BuildError: There is no place for images.
+        """
         settings = self._settings
         local = (options.backend or settings.backend) == "local"
         contained = not local or (options.executor or settings.executor) == "container"
         in_folder = settings.registry.startswith(FOLDERS)
         if not (bool(settings.registry) and contained and not in_folder if options.build is None else options.build):
-            return pipeline
+            return Looked(pipeline=pipeline)
         if contained and in_folder:
             raise BuildError(
                 f"Containers get their images from a registry, not from {settings.registry!r}.",
                 "Name one: KFP_MAGICS_REGISTRY=HOST/PATH; or run with --executor process.",
             )
-        images = BuildOptions(started_by=options.started_by)
-        built = self.in_images(pipeline, images, on_build, notebook=notebook)
-        return built if contained else pipeline  # a process has no use for an image
+        found = self._looked(pipeline, BuildOptions(started_by=options.started_by))
+        return found if contained else replace(found, pipeline=pipeline, contained=False)
+
+    def finished(
+        self, looked: Looked, options: RunOptions, on_build: Callable[[Build], None], *, notebook: str = ""
+    ) -> Pipeline:
+        """Builds the images that a pipeline lacks, and has its steps run in them.
+
+        Args:
+            looked: The pipeline, looked at.
+            options: How it will run.
+            on_build: Told of the build, if there is one.
+            notebook: Path of the notebook.
+
+        Raises:
+            BuildError: An image cannot be built.
+        """
+        return self._finished(looked, BuildOptions(started_by=options.started_by), on_build, notebook=notebook)
+
+    def _looked(self, pipeline: Pipeline, options: BuildOptions) -> Looked:
+        from kfp_magics.compiler_images import with_images  # noqa: PLC0415  (not needed to author)
+
+        components = list(_buildable(pipeline).values())
+        images = self._existing(components, options.complete(self._settings)) if components else {}
+        missing = tuple(component for component in components if component.name not in images)
+        return Looked(pipeline=with_images(pipeline, images), missing=missing)
+
+    def _finished(
+        self, looked: Looked, options: BuildOptions, on_build: Callable[[Build], None], *, notebook: str
+    ) -> Pipeline:
+        from kfp_magics.compiler_images import with_images  # noqa: PLC0415  (not needed to author)
+
+        if not looked.missing:
+            return looked.pipeline
+        build = self.build(looked.missing, options, notebook=notebook)
+        on_build(build)
+        images = build.result()
+        return with_images(looked.pipeline, images) if looked.contained else looked.pipeline  # a process has no image
 
     def in_images(
         self, pipeline: Pipeline, options: BuildOptions, on_build: Callable[[Build], None], *, notebook: str = ""
@@ -286,17 +333,7 @@ class Images:
         Raises:
             BuildError: An image cannot be built.
         """
-        from kfp_magics.compiler_images import with_images  # noqa: PLC0415  (not needed to author)
-
-        components = list(_buildable(pipeline).values())
-        options = options.complete(self._settings)
-        images = self._existing(components, options) if components else {}
-        missing = [component for component in components if component.name not in images]
-        if missing:
-            build = self.build(missing, options, notebook=notebook)
-            on_build(build)
-            images |= build.result()
-        return with_images(pipeline, images)
+        return self._finished(self._looked(pipeline, options), options, on_build, notebook=notebook)
 
     def _existing(self, components: Sequence[Component], options: BuildOptions) -> dict[str, ImageRef]:
         """The images that are up to date and where they should be."""

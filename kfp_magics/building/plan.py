@@ -18,10 +18,25 @@ if TYPE_CHECKING:
     from kfp_magics.images.base import ImageSpec
     from kfp_magics.images.context import Content
     from kfp_magics.images.registry import Registry
-    from kfp_magics.model import Component
+    from kfp_magics.model import Component, Pipeline
     from kfp_magics.options import BuildOptions
     from kfp_magics.runs.images import BuiltImage
     from kfp_magics.settings import Settings
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Looked:
+    """A pipeline in those of its images that exist.
+
+    Attributes:
+        pipeline: The pipeline.
+        missing: The steps whose images are to be built before it runs.
+        contained: Whether its steps run in images.
+    """
+
+    pipeline: Pipeline
+    missing: tuple[Component, ...] = ()
+    contained: bool = True
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

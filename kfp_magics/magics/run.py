@@ -56,12 +56,12 @@ class RunMagics(KfpMagics):
         options = replace(
             run_options(words), start_from=words.start_from, reuse=words.reuse, only_changed=words.only_changed
         )
-        ready = self.session.prepare(words.pipeline, words.values, options, self.show_build)
+        ready = self.session.prepare(words.pipeline, words.values, options)
         card = PlanCard(ready.plan())
         if words.dry_run:
             return card
         self.write(f"{card!r}\n")
-        return self.follow(self.session.start(ready), wait=words.wait)
+        return self.follow(self.session.start(ready, self.show_build), wait=words.wait)
 
 
 def run_options(words: Namespace) -> RunOptions:

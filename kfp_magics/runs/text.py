@@ -26,6 +26,12 @@ MARKS = {
 }
 
 
+def listed(words: Sequence[str]) -> str:
+    """Words as a sentence lists them: ``a, b and c``."""
+    *first, last = words
+    return f"{', '.join(first)} and {last}" if first else last
+
+
 def duration(seconds: float) -> str:
     """Writes a duration: ``0.4 s``, ``12 s``, ``1 m 12 s``, ``2 h 05 m``."""
     if seconds < 9.95:

@@ -9,6 +9,9 @@ from kfp_magics.runs import text
 from kfp_magics.widgets.cards import Text
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from kfp_magics.backends.abilities import Ignored
     from kfp_magics.planning import Plan, PlannedStep
 
 _MARKS = {True: "=", False: "▶", None: "?"}
@@ -27,8 +30,7 @@ class PlanCard(Text):
 
     def __repr__(self) -> str:
         plan = self.plan
-        about = f", about {text.duration(plan.seconds)} if it takes as long as before" if plan.seconds else ""
-        lines = [f"{plan.pipeline} on {plan.where}{about}"]
+        lines = [f"{plan.pipeline} on {plan.where}{_about(plan)}"]
         rows = [_row(step) for step in plan.steps]
         if rows:
             lines += [
@@ -40,16 +42,41 @@ class PlanCard(Text):
         if plan.reused:
             lines.append(f"  from run {plan.earlier}: {', '.join(plan.reused)}")
         lines += [f"  {task} runs again: {why}" for task, why in plan.again.items()]
-        lines += [f"  {one}" for one in plan.ignored]
+        lines += [f"  {one}" for one in _ignored(plan.ignored)]
         return "\n".join(lines)
+
+
+def _about(plan: Plan) -> str:
+    if not plan.seconds:
+        return ""
+    more = ""
+    if plan.unknown:
+        more = f", and what {plan.unknown[0]} takes" if len(plan.unknown) == 1 else ", and what the new steps take"
+    return f", about {text.duration(plan.seconds)} if it takes as long as before{more}"
+
+
+def _ignored(found: Sequence[Ignored]) -> list[str]:
+    """What is ignored, in as few lines as tell all of it."""
+    asked: dict[tuple[str, str], list[str]] = {}
+    for one in found:
+        asked.setdefault((one.step, one.why), []).append(one.feature)
+    alike: dict[tuple[str, tuple[str, ...]], list[str]] = {}
+    for (step, why), features in asked.items():
+        alike.setdefault((why, tuple(features)), []).append(step)
+    return [
+        f"{', '.join(steps)}: {text.listed(features)} {'is' if len(features) == 1 else 'are'} ignored: {why}"
+        for (why, features), steps in alike.items()
+    ]
 
 
 def _row(step: PlannedStep) -> tuple[str, ...]:
     forecast, task = step.forecast, step.task
-    verdict = {True: "cached", False: "runs", None: ""}[forecast.cached]
+    verdict = "skipped" if forecast.skipped else {True: "cached", False: "runs", None: ""}[forecast.cached]
     took = text.duration(step.seconds) if step.seconds is not None else ""
     why = ": ".join(word for word in (verdict, forecast.why) if word)
-    return (_MARKS[forecast.cached], task.id, why, _image(task.image), step.machine, took)
+    image = f"{_image(task.image)}, built first" if step.unbuilt else _image(task.image)
+    mark = "–" if forecast.skipped else _MARKS[forecast.cached]
+    return (mark, task.id, why, image, step.machine, took)
 
 
 def _image(image: str) -> str:

@@ -10,6 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from kfp_magics import ir as irs
+from kfp_magics.backends.abilities import check_accelerators
 from kfp_magics.backends.connections import Checked, Connection, Connections
 from kfp_magics.backends.kfp import natives, resumed, schedules, submission
 from kfp_magics.backends.kfp import runs as forms
@@ -113,6 +114,10 @@ class KfpBackend:
 
     # Start
 
+    def refuse(self, ir: str, options: SubmitOptions) -> None:  # noqa: ARG002  (the protocol's)
+        """Looks whether a cluster can give each step what it asks for; see `Refuses.refuse`."""
+        check_accelerators(irs.parse(ir))
+
     def submit(self, ir: str, arguments: Mapping[str, Json], options: SubmitOptions) -> Run:
         """Starts a run once, and returns when the server has it; see `Backend.submit`."""
         pipeline = irs.parse(ir)
@@ -121,6 +126,7 @@ class KfpBackend:
                 "Live objects of the notebook cannot be sent to a server.", "%kfp_try runs on this machine."
             )
         check_arguments(pipeline, arguments, options)
+        check_accelerators(pipeline)
         service = self.service(options.target)
         now = time.time()
         name = options.name or f"{irs.name(pipeline)} {time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(now))}"

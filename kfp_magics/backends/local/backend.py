@@ -93,6 +93,11 @@ class LocalBackend:
         self._start(folder, held)
         return stored
 
+    def refuse(self, ir: str, options: SubmitOptions) -> None:
+        """Looks whether this machine can run each step; see `Refuses.refuse`."""
+        executor = executor_for(options.executor or self._settings.executor, self._settings, self._settings.home_path)
+        checks.check_steps(irs.parse(ir), executor, self._settings.home_path / "secrets")
+
     def _begun(self, folder: Path) -> Run | None:
         """The run that an earlier submission began; one whose supervisor never came is given one."""
         stored = self._store.known(folder.name)

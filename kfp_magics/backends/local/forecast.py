@@ -30,10 +30,15 @@ class Forecast:
     Attributes:
         cached: Whether its result would be reused; None when that shows only while the run goes on.
         why: Why, in a few words.
+        skipped: Whether it would not run at all.
     """
 
     cached: bool | None
     why: str
+    skipped: bool = False
+
+
+_NEVER = "its results are not reused"
 
 
 class Forecaster:
@@ -43,9 +48,11 @@ class Forecaster:
         ir: The compiled pipeline.
         folder: Where results are kept.
         cache: Whether the run may reuse any.
+        unbuilt: The steps whose images are built first, by name: what their results are kept under is not known yet.
     """
 
-    def __init__(self, ir: IR, folder: Path, *, cache: bool) -> None:
+    def __init__(self, ir: IR, folder: Path, *, cache: bool, unbuilt: Mapping[str, object]) -> None:
+        self._unbuilt = unbuilt
         self._ir = ir
         self._cache = Cache(folder)
         self._may = cache
@@ -80,21 +87,21 @@ class Forecaster:
         component = self._ir.component(spec)
         unknown = [one for one in irs.needs(spec) if one not in done]
         if unknown:
-            self._note(task_id, component, Forecast(cached=None, why=f"waits for {', '.join(unknown)}"))
+            self._note(task_id, spec, Forecast(cached=None, why=f"waits for {', '.join(unknown)}"))
             return None
         upstream = {one: done[one] for one in irs.needs(spec)}
         try:
             given = task_inputs(spec, scope, upstream, Constants(names={}), component)
             condition = spec.get("triggerPolicy", {}).get("condition")
             if condition and not conditions.holds(condition, given.parameters):
-                self._note(task_id, component, Forecast(cached=None, why="its condition is false"))
+                self._note(task_id, spec, Forecast(cached=False, why="its condition is false", skipped=True))
                 return None
         except (KfpMagicsError, MissingInputError, KeyError):  # what only the run itself can tell
-            self._note(task_id, component, Forecast(cached=None, why="its inputs show during the run"))
+            self._note(task_id, spec, Forecast(cached=None, why="its inputs show during the run"))
             return None
         inputs = with_defaults(given, component.get("inputDefinitions", {}))
         if "parameterIterator" in spec or "artifactIterator" in spec:
-            self._note(task_id, component, Forecast(cached=None, why="its items are looked at one by one"))
+            self._note(task_id, spec, Forecast(cached=None, why="its items are looked at one by one"))
             return None
         if "dag" in component:
             self._dag(component, f"{task_id}/", inputs)
@@ -110,8 +117,11 @@ class Forecaster:
         container = executor.get("container")
         if container is None:
             return None
-        if not self._may or not spec.get("cachingOptions", {}).get("enableCache", False):
-            self._found[task_id] = Forecast(cached=False, why="its results are not reused")
+        if not self._reuses(component, spec):
+            self._note(task_id, spec, Forecast(cached=False, why=_NEVER))
+            return None
+        if irs.look_up(self._unbuilt, spec["componentRef"]["name"].removeprefix("comp-")) is not None:
+            self._note(task_id, spec, Forecast(cached=None, why="its image is built first"))
             return None
         what = parts(container, component, inputs)
         hit = self._cache.find(key(what))
@@ -122,13 +132,19 @@ class Forecaster:
         self._found[task_id] = Forecast(cached=True, why=f"the same result as in run {hit.run_id}")
         return Result(state=State.SUCCEEDED, outputs=hit.outputs)
 
-    def _note(self, task_id: str, component: Mapping[str, Json], forecast: Forecast) -> None:
-        """Says the same of a task and of everything in it."""
+    def _reuses(self, component: Mapping[str, Json], spec: Mapping[str, Json]) -> bool:
+        return "dag" in component or (self._may and bool(spec.get("cachingOptions", {}).get("enableCache", False)))
+
+    def _note(self, task_id: str, spec: Mapping[str, Json], forecast: Forecast) -> None:
+        """Says the same of a task and of everything in it that may be reused; the rest runs if the task does."""
+        component = self._ir.component(spec)
         if "dag" not in component:
-            self._found[task_id] = forecast
+            runs = not forecast.skipped and not self._reuses(component, spec)
+            self._found[task_id] = Forecast(cached=False, why=_NEVER) if runs else forecast
             return
-        for name, spec in component["dag"].get("tasks", {}).items():
-            self._note(f"{task_id}/{name}", self._ir.component(spec), forecast)
+        item = "/*" if {"parameterIterator", "artifactIterator"} & spec.keys() else ""
+        for name, inner in component["dag"].get("tasks", {}).items():
+            self._note(f"{task_id}{item}/{name}", inner, forecast)
 
 
 def _imported(importer: Mapping[str, Json], component: Mapping[str, Json], inputs: Values) -> Result | None:

@@ -96,6 +96,10 @@ class VertexBackend:
 
     # Start
 
+    def refuse(self, ir: str, options: SubmitOptions) -> None:  # noqa: ARG002  (the protocol's)
+        """Looks whether Vertex AI can give each step what it asks for; see `Refuses.refuse`."""
+        limits.check(irs.parse(ir))
+
     def submit(self, ir: str, arguments: Mapping[str, Json], options: SubmitOptions) -> Run:
         """Starts a run once, and returns when Vertex AI has it; see `Backend.submit`."""
         service, _ = self._server(options.target)
