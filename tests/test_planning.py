@@ -200,7 +200,7 @@ from kfp import dsl
 
 @dsl.component(base_image="python:3.11-slim")
 def some() -> list:
-    return [1, 2, 3]
+    return [21, 22, 23]  # no two steps take the same, or one would reuse the other's result
 
 @dsl.component(base_image="python:3.11-slim")
 def step(n: int) -> int:
