@@ -95,7 +95,7 @@ def test_a_run_is_cancelled_and_resumed_through_the_door(backend, store, tmp_pat
 
 def test_a_pipeline_is_uploaded_and_scheduled_through_the_door(backend, store, tmp_path: Path):
     ir = ir_of(doubling, tmp_path)
-    assert backend.upload(ir, "through the door").startswith("pipeline 'through the door' is at ")
+    assert backend.upload(ir, "through the door").startswith("the new pipeline 'through the door' with version ")
     assert backend.upload(ir, "through the door").startswith("version ")
     made = backend.schedule(Schedule(id="", name="hourly", interval=3600), ir, {"number": 2}, SubmitOptions())
     assert [one.id for one in backend.schedules()] == [made.id]

@@ -44,6 +44,17 @@ def nested(rows: int = 3, rates: list = [0.1, 0.2]):  # noqa: B006  (as pipeline
             train(rate=1.0)
 
 
+@dsl.component(base_image="python:3.11-slim")
+def choose() -> list:
+    return [0.1, 0.2]
+
+
+@dsl.pipeline(name="chosen")
+def chosen():
+    with dsl.ParallelFor(choose().output) as rate:
+        train(rate=rate)
+
+
 @functools.cache
 def ir_of(name: str) -> str:
     with tempfile.TemporaryDirectory() as folder:

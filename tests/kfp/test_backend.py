@@ -101,6 +101,16 @@ def test_nodes_become_nested_tasks_however_the_server_links_them(server, backend
             assert task.started < task.finished
 
 
+@pytest.mark.parametrize("links", ["argo", "pods", "native"])
+def test_a_loop_over_what_a_step_gave_has_as_many_items_as_the_server_tells(server, backend, store, links) -> None:
+    server.links = links
+    server.plans["watched"] = Plan(items={"for-loop-1": 3}, failed={"for-loop-1/1/train"})
+    run = ended(backend, store, backend.submit(ir_of("chosen"), {}, NAMED))
+    told = {task.id: task.state for task in run.tasks if task.name == "train"}
+    good, bad = State.SUCCEEDED, State.FAILED
+    assert told == {"for-loop-1/0/train": good, "for-loop-1/1/train": bad, "for-loop-1/2/train": good}
+
+
 def test_what_goes_on_is_running_and_what_is_behind_it_waits(server, backend, store) -> None:
     server.plans["watched"] = Plan(steps=1)
     run = backend.poll(backend.submit(ir_of("plain"), {}, NAMED))

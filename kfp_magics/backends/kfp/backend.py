@@ -6,6 +6,7 @@ import threading
 import time
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -165,7 +166,7 @@ class KfpBackend:
     def upload(self, ir: str, name: str, *, version: str = "", description: str = "") -> str:
         """Puts a pipeline on the server, or a version of one that is there; see `KeepsPipelines.upload`."""
         service = self.service()
-        version = version or time.strftime("%Y-%m-%d %H:%M:%S")
+        version = version or datetime.now().strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]  # noqa: DTZ005  (read by people here)
         secret = self._secret(service)
         text = with_key(irs.parse(ir), secret).text if secret else ir
         made, is_version = service.upload(name, text, version=version, description=description)
