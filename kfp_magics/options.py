@@ -143,6 +143,7 @@ CONNECT: tuple[tuple[str, dict[str, Any]], ...] = (
         {"nargs": "?", "default": "", "help": "local, https://host[/pipeline], vertex:project/region, or a name."},
     ),
     *((name, {"default": "", "metavar": what, "help": text}) for name, what, text in _CONNECT),
+    ("--label", {"action": "append", "metavar": "KEY=VALUE", "help": "Label of all runs there (Vertex AI)."}),
     *((name, {"action": "store_true", "help": text}) for name, text in _SWITCHES),
 )
 """How a server is reached, as argparse takes it: names of variables and files, never what is in them."""

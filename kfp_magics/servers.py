@@ -205,7 +205,7 @@ def _one_of(known: Sequence[_Named], text: str, what: str) -> _Named:
         raise NotFoundError(f"Several {what}s are called {text!r}.", f"Give an id: {found[0].id}, …")
     if not found:
         names = {one.name for one in known}
-        raise NotFoundError(f"There is no {what} {text!r}.", did_you_mean(text, names) if names else "")
+        raise NotFoundError(f"There is no {what} {text!r}.", did_you_mean(text, names) or f"There are no {what}s.")
     return found[0]
 
 

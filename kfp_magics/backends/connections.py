@@ -6,11 +6,12 @@ import ipaddress
 import json
 import os
 import re
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast, get_args
 from urllib.parse import urlsplit
 
+from kfp_magics.backends import allowed
 from kfp_magics.errors import ArgumentError, NotFoundError, StoreError, did_you_mean
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ class Connection:
         pipeline_root: Where artifacts go; the server's own place when empty.
         service_account: Account that the steps have; the server's own when empty.
         network: Network that the steps are in, where the backend has one.
+        labels: Labels of all runs, where the backend has some.
         gcp_secret: Secret of the cluster with a service account's key that all steps get.
         token_env: Variable with a bearer token.
         token_file: File with a bearer token.
@@ -71,6 +73,7 @@ class Connection:
     pipeline_root: str = ""
     service_account: str = ""
     network: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
     gcp_secret: str = ""
     token_env: str = ""
     token_file: str = ""
@@ -127,7 +130,8 @@ def parse(word: str, options: Mapping[str, Json] | None = None, known: Iterable[
         known: Names that the word might have meant.
 
     Raises:
-        ArgumentError: It does not read, or a secret stands where the name of one is meant.
+        ArgumentError: It does not read, a secret stands where the name of one is meant, or an option means nothing
+            there.
     """
     given = _checked(options)
     if given.get("gcp_secret") and (word == "local" or word.startswith("vertex:")):
@@ -136,11 +140,9 @@ def parse(word: str, options: Mapping[str, Json] | None = None, known: Iterable[
             "Leave --gcp-secret out; on Vertex AI, --service-account says whose rights steps have.",
         )
     if word == "local":
-        return Connection()
-    if word.startswith("vertex:"):
-        project, slash, region = word.removeprefix("vertex:").partition("/")
-        if not (project and slash and region) or "/" in region:
-            raise ArgumentError(f"There is no Vertex AI at {word!r}.", "Write vertex:project/region.")
+        return _made(Connection(), given)
+    if word == "vertex" or word.startswith(("vertex:", "vertex/")):
+        project, region = allowed.vertex(word)
         return _made(Connection(name=word, kind="vertex", project=project, region=region), given)
     host = _host(word, known)
     return _made(Connection(name=host.partition("://")[2], kind="kfp", host=host), given)
@@ -159,7 +161,7 @@ def changed(connection: Connection, options: Mapping[str, Json]) -> Connection:
 
 
 def _made(connection: Connection, given: Mapping[str, Json]) -> Connection:
-    return replace(connection, **given)
+    return replace(connection, **allowed.read(given, connection.kind))
 
 
 def _host(word: str, known: Iterable[str]) -> str:

@@ -37,6 +37,8 @@ class CheckedCard(Text):
             "namespace": one.namespace,
             "root": one.pipeline_root,
             "account": one.service_account,
+            "network": one.network,
+            "labels": ", ".join(f"{key}={value}" for key, value in one.labels.items()),
             "google key": f"secret {one.gcp_secret}, in all steps" if one.gcp_secret else "",
         }
         lines = [self.first or f"Runs go to {one.name}."]

@@ -115,14 +115,13 @@ def test_a_check_without_an_answer_is_left_behind(settings, programs) -> None:
 def test_cloud_build(look, settings, monkeypatch, tmp_path) -> None:
     assert says(look("build", "Cloud Build"))[:2] == ("not needed", "no Google Cloud project is set")
     settings.google_project = "shop-123"
-    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / "nothing.json"))
+    key = tmp_path / "nothing.json"
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(key))
     settings.builder = "cloudbuild"
     found = look("build", "Cloud Build")
     assert found.fails
-    assert says(found) == (
-        "broken",
-        "There are no Google credentials here for Cloud Build.",
-        "gcloud auth application-default login",
-    )
+    state, what, mend = says(found)
+    assert (state, mend) == ("broken", "gcloud auth application-default login")
+    assert f"no Google credentials for Cloud Build in {str(key)!r}" in what
     settings.cloudbuild_endpoint = "http://127.0.0.1:1"
     assert says(look("build", "Cloud Build"))[:2] == ("ok", "credentials are here, project shop-123")

@@ -2,8 +2,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
+import grpc
 import pytest
+import trustme
 
 from kfp_magics.backends.connections import Connections, parse
 from kfp_magics.backends.vertex import VertexBackend
@@ -19,6 +22,19 @@ def server() -> Iterator[VertexServer]:
     made = VertexServer()
     yield made
     made.close()
+
+
+@pytest.fixture(scope="module")
+def encrypted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[VertexServer, Path]]:
+    """The server with a certificate, and the file of the authority that other processes trust."""
+    authority = trustme.CA()
+    certificate = authority.issue_cert("localhost")
+    chain = b"".join(one.bytes() for one in certificate.cert_chain_pems)
+    server = VertexServer(grpc.ssl_server_credentials([(certificate.private_key_pem.bytes(), chain)]))
+    path = tmp_path_factory.mktemp("authority") / "ca.pem"
+    authority.cert_pem.write_to_path(path)
+    yield server, path
+    server.close()
 
 
 @pytest.fixture

@@ -21,6 +21,9 @@ from google.cloud.logging_v2.types import ListLogEntriesRequest, ListLogEntriesR
 from google.longrunning import operations_pb2
 from google.protobuf import empty_pb2
 from google.protobuf.json_format import MessageToDict, ParseDict
+from google.rpc import status_pb2
+from google.rpc.error_details_pb2 import ErrorInfo
+from grpc_status import rpc_status
 
 from kfp_magics.ir import needs
 from kfp_magics.model import Task
@@ -40,6 +43,8 @@ class Fault:
         times: How many calls it hits.
         after: Whether the call takes effect and only its answer is lost.
         message: What is said.
+        reason: Why, in the word that Google has for machines.
+        facts: What the reason is about.
         slow: Seconds after which it is answered all the same, in place of a code.
     """
 
@@ -47,7 +52,18 @@ class Fault:
     times: int = 1
     after: bool = False
     message: str = "the test wants it so"
+    reason: str = ""
+    facts: dict[str, str] = field(default_factory=dict)
     slow: float = 0.0
+
+    def abort(self, context: grpc.ServicerContext) -> None:
+        """Answers as Google does: with details, where there are some."""
+        if not self.reason:
+            context.abort(self.code, self.message)
+        said = status_pb2.Status(code=self.code.value[0], message=self.message)
+        info = ErrorInfo(reason=self.reason, domain="googleapis.com", metadata=self.facts)
+        said.details.add().Pack(info)
+        context.abort_with_status(rpc_status.to_status(said))
 
 
 @dataclass
@@ -93,9 +109,12 @@ class VertexServer:
         calls: Methods in the order in which they were called.
         entries: What Cloud Logging holds.
         filters: What it was asked for.
+
+    Args:
+        credentials: Its certificate; without one it is reached unencrypted.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, credentials: grpc.ServerCredentials | None = None) -> None:
         self.jobs: dict[str, vertex.PipelineJob] = {}
         self.schedules: dict[str, vertex.Schedule] = {}
         self.plan = Plan()
@@ -134,12 +153,18 @@ class VertexServer:
             "google.logging.v2.LoggingServiceV2",
             ListLogEntries=(self._entries, ListLogEntriesRequest, ListLogEntriesResponse),
         )
-        self.port = self._server.add_insecure_port("127.0.0.1:0")
+        self._encrypted = credentials is not None
+        where = "localhost:0" if credentials is not None else "127.0.0.1:0"
+        self.port = (
+            self._server.add_insecure_port(where)
+            if credentials is None
+            else self._server.add_secure_port(where, credentials)
+        )
         self._server.start()
 
     @property
     def endpoint(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"https://localhost:{self.port}" if self._encrypted else f"http://127.0.0.1:{self.port}"
 
     def close(self) -> None:
         self._server.stop(None)
@@ -164,12 +189,12 @@ class VertexServer:
                 self.calls.append(name)
                 fault = self._fault(name)
                 if fault is not None and not fault.after and not fault.slow:
-                    context.abort(fault.code, fault.message)
+                    fault.abort(context)
                 done = call(message, context)
             if fault is not None:
                 time.sleep(fault.slow)
                 if not fault.slow:
-                    context.abort(fault.code, fault.message)
+                    fault.abort(context)
             return done
 
         def write(message: Any) -> bytes:
@@ -334,7 +359,7 @@ class VertexServer:
         self.filters.append(request.filter)
         form = r'resource\.type="ml_job"(?: AND resource\.labels\.job_id=\((?P<jobs>[^)]+)\))?'
         match = re.fullmatch(form + r'(?: AND timestamp>="(?P<since>[^"]+)")?', request.filter)
-        if match is None or request.resource_names != ["projects/shop"]:
+        if match is None or request.resource_names not in (["projects/shop"], [f"projects/{NUMBER}"]):
             context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"invalid filter {request.filter!r}")
             raise AssertionError
         jobs = re.findall(r'"(\w+)"', match["jobs"] or "")

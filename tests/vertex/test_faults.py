@@ -57,7 +57,7 @@ def test_what_goes_on_failing_is_said(server, settings, backend) -> None:
     ("code", "error", "hint"),
     [
         (Code.PERMISSION_DENIED, LoginError, "roles/aiplatform.user"),
-        (Code.UNAUTHENTICATED, LoginError, "roles/aiplatform.user"),
+        (Code.UNAUTHENTICATED, LoginError, "gcloud auth application-default login"),
         (Code.INVALID_ARGUMENT, BackendError, "Mend what it names"),
         (Code.FAILED_PRECONDITION, BackendError, "Mend what it names"),
         (Code.NOT_FOUND, NotFoundError, "Mend what it names"),
@@ -70,6 +70,89 @@ def test_what_is_refused_is_said_at_once(server, backend, store, code, error, hi
     assert hint in caught.value.hint
     assert server.calls == ["CreatePipelineJob"]
     assert list(store.list()) == []
+
+
+_OFF = (
+    "Vertex AI API has not been used in project 4711 before or it is disabled. Enable it by visiting"
+    " https://console.developers.google.com/apis/api/aiplatform.googleapis.com/overview?project=4711 then retry."
+    " If you enabled this API recently, wait a few minutes for the action to propagate to our systems and retry."
+)
+_NO_QUOTA_PROJECT = (
+    "Your application is authenticating by using local Application Default Credentials. The aiplatform.googleapis.com"
+    " API requires a quota project, which is not set by default. To learn how to set your quota project, see"
+    " https://cloud.google.com/docs/authentication/adc-troubleshooting/user-creds ."
+)
+_NO_SUCH_ACCOUNT = (
+    "List of found errors:\t1.Field: pipeline_job.service_account; Message: The service account"
+    " runner@shop.iam.gserviceaccount.com does not exist.\t "
+)
+_LIST = "List of found errors:\n1.Field: pipeline_job.network; Message: no such network\n2.Field: more; Message: bad"
+_NO_BILLING = (
+    "This API method requires billing to be enabled. Please enable billing on project #4711 by visiting"
+    " https://console.developers.google.com/billing/enable?project=4711 then retry."
+)
+
+
+@pytest.mark.parametrize(
+    ("fault", "said", "hint"),
+    [
+        (
+            Fault(Code.PERMISSION_DENIED, message=_OFF),
+            "is disabled",
+            "gcloud services enable aiplatform.googleapis.com",
+        ),
+        (
+            Fault(
+                Code.PERMISSION_DENIED,
+                message="Off.",
+                reason="SERVICE_DISABLED",
+                facts={"service": "aiplatform.googleapis.com", "consumer": "projects/4711"},
+            ),
+            "Off.",
+            "gcloud services enable aiplatform.googleapis.com --project 4711",
+        ),
+        (
+            Fault(
+                Code.PERMISSION_DENIED,
+                message=_NO_QUOTA_PROJECT,
+                reason="SERVICE_DISABLED",
+                facts={"service": "aiplatform.googleapis.com", "consumer": "projects/764086051850"},
+            ),
+            "requires a quota project",
+            "gcloud auth application-default set-quota-project PROJECT",
+        ),
+        (
+            Fault(
+                Code.PERMISSION_DENIED,
+                message="You do not have permission to act as service_account: runner@shop.iam.gserviceaccount.com."
+                " (or it may not exist).",
+            ),
+            "act as service_account",
+            "roles/iam.serviceAccountUser",
+        ),
+        (
+            Fault(
+                Code.PERMISSION_DENIED,
+                message="Permission 'aiplatform.pipelineJobs.create' denied on resource"
+                " '//aiplatform.googleapis.com/projects/shop/locations/europe-west4' (or it may not exist).",
+                reason="IAM_PERMISSION_DENIED",
+            ),
+            "You may not start a run in the project shop in europe-west4: Permission 'aiplatform.pipelineJobs.create'",
+            "roles/aiplatform.user",
+        ),
+        (Fault(Code.PERMISSION_DENIED, message=_NO_BILLING, reason="BILLING_DISABLED"), "billing", "billing account"),
+        (Fault(Code.INVALID_ARGUMENT, message=_NO_SUCH_ACCOUNT), "errors: 1.Field: pipeline_job", "Mend what it names"),
+        (Fault(Code.INVALID_ARGUMENT, message=_LIST), "no such network 2.Field: more", "Mend what it names"),
+    ],
+    ids=["off", "off in details", "quota project", "act as", "permission", "billing", "account", "list"],
+)
+def test_what_google_says_is_told_with_what_mends_it(server, backend, fault, said, hint) -> None:
+    server.faults["CreatePipelineJob"] = fault
+    with pytest.raises(BackendError) as caught:
+        backend.submit(ir_of("plain"), {}, OPTIONS)
+    assert said in caught.value.message
+    assert hint in caught.value.hint
+    assert len(str(caught.value).splitlines()) == 2
 
 
 def test_a_watcher_outlives_what_it_is_answered(server, backend, store) -> None:
@@ -166,9 +249,12 @@ def test_an_address_elsewhere_must_be_encrypted(backend) -> None:
         backend.check(connection)
 
 
-def test_without_credentials_the_next_command_is_said(backend, monkeypatch) -> None:
-    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", "/nowhere/key.json")
-    with pytest.raises(LoginError, match="no Google credentials") as caught:
+def test_without_credentials_the_next_command_is_said(backend, monkeypatch, tmp_path) -> None:
+    for name in ("GOOGLE_APPLICATION_CREDENTIALS", "GOOGLE_CLOUD_PROJECT"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("CLOUDSDK_CONFIG", str(tmp_path))
+    monkeypatch.setenv("NO_GCE_CHECK", "true")
+    with pytest.raises(LoginError, match="no Google credentials here for Vertex AI") as caught:
         backend.check(parse("vertex:shop/europe-west4"))
     assert caught.value.hint == "gcloud auth application-default login"
 

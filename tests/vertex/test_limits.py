@@ -72,6 +72,11 @@ def test_accelerators_are_googles(server, backend) -> None:
     assert (resources["accelerator"]["type"], resources["accelerator"]["count"]) == ("NVIDIA_TESLA_T4", "1")
 
 
+def test_an_accelerator_may_be_a_parameter(server, backend) -> None:
+    backend.submit(with_pod({}, "{{$.inputs.parameters['pipelinechannel--kind']}}"), {}, SubmitOptions())
+    assert len(server.jobs) == 1
+
+
 def test_a_bucket_is_asked_for(server, connect) -> None:
     for root, why in {"": "needs a bucket", "minio://runs": "'minio://runs' is none"}.items():
         with pytest.raises(BackendError, match=why) as caught:

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import re
+import runpy
+from pathlib import Path
+
 import grpc
 import pytest
+from google.cloud import aiplatform_v1
 
 from kfp_magics.backends.base import Schedule, SubmitOptions
-from kfp_magics.errors import ArgumentError, BackendError, LoginError
+from kfp_magics.backends.connections import Connections, parse
+from kfp_magics.backends.vertex.check import REGIONS
+from kfp_magics.errors import ArgumentError, BackendError, KfpMagicsError, LoginError, UnavailableError
 from kfp_magics.runs import look
 from kfp_magics.servers import Servers
 from tests.kfp.pipelines import ir_of
@@ -14,6 +22,19 @@ from tests.vertex.conftest import ended
 from tests.vertex.server import Fault
 
 OPTIONS = SubmitOptions()
+
+
+@pytest.fixture
+def google_login(tmp_path, monkeypatch) -> None:
+    """A login of Google's that reads; nobody is asked whether it is right."""
+    credentials = {
+        "type": "authorized_user",
+        "client_id": "somebody",
+        "client_secret": "nothing",
+        "refresh_token": "nothing",
+    }
+    (tmp_path / "login.json").write_text(json.dumps(credentials))
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / "login.json"))
 
 
 def test_connecting_asks_whether_runs_are_taken(server, backend, settings, google_storage) -> None:
@@ -25,8 +46,102 @@ def test_connecting_asks_whether_runs_are_taken(server, backend, settings, googl
     assert (settings.backend, settings.connection) == ("vertex", "vertex:shop/europe-west4")
     server.faults["ListLogEntries"] = Fault(grpc.StatusCode.PERMISSION_DENIED)
     checked = servers.connect("vertex:shop/europe-west4", {**given, "pipeline_root": "gs://nowhere/runs"})
-    assert any("gs://nowhere/runs" in remark for remark in checked.remarks)
+    assert any("gcloud storage buckets create gs://nowhere --location europe-west4" in one for one in checked.remarks)
     assert any("roles/logging.viewer" in remark for remark in checked.remarks)
+    server.faults["ListLogEntries"] = Fault(grpc.StatusCode.UNAVAILABLE, message="logs rest")
+    assert any("logs rest" in remark for remark in servers.connect("vertex:shop/europe-west4", given).remarks)
+
+
+def test_a_storage_that_does_not_answer_is_told_soon(server, backend, settings, monkeypatch) -> None:
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", "http://127.0.0.1:9")
+    settings.server_patience = 0.1
+    given = {"endpoint": server.endpoint, "pipeline_root": "gs://wares/runs"}
+    checked = Servers(settings, {"vertex": backend}).connect("vertex:shop/europe-west4", given)
+    (remark,) = (one for one in checked.remarks if "gs://wares" in one)
+    assert "does not answer" in remark
+    assert len(remark) < 300
+
+
+@pytest.mark.parametrize(
+    ("options", "said", "hint"),
+    [
+        ({"pipeline_root": "gs:///runs"}, "'gs:///runs' is none", "gs://BUCKET/FOLDER"),
+        ({"pipeline_root": "wares/runs"}, "'wares/runs' is none", "gs://BUCKET/FOLDER"),
+        ({"network": "default"}, "'default' is no network", "projects/NUMBER/global/networks/NAME"),
+        ({"network": "projects/shop/global/networks/default"}, "is no network", "gcloud projects describe"),
+        ({"service_account": "me"}, "'me' is no address", "me@shop.iam.gserviceaccount.com"),
+    ],
+)
+def test_what_google_would_refuse_later_is_said_at_once(server, backend, settings, options, said, hint) -> None:
+    with pytest.raises(KfpMagicsError, match=re.escape(said)) as caught:
+        Servers(settings, {"vertex": backend}).connect(
+            "vertex:shop/europe-west4", {"endpoint": server.endpoint, **options}
+        )
+    assert hint in caught.value.hint
+    assert server.calls == []
+    assert settings.backend == "local"
+
+
+@pytest.mark.parametrize(
+    ("word", "options", "said", "hint"),
+    [
+        ("vertex", {}, "There is no Vertex AI at 'vertex'", "vertex:project/region"),
+        ("vertex:shop", {}, "There is no Vertex AI at 'vertex:shop'", "vertex:project/region"),
+        ("vertex/shop/europe-west4", {}, "There is no Vertex AI", "vertex:project/region"),
+        ("vertex://shop/europe-west4", {}, "There is no Vertex AI", "vertex:project/region"),
+        ("vertex:My_Shop/europe-west4", {}, "'My_Shop' is no id of a project", "gcloud projects list"),
+        ("vertex:shop/Europe_West4", {}, "'Europe_West4' is no region", "Did you mean 'europe-west4'?"),
+        ("vertex:shop/europe", {}, "'europe' is no region", "europe-west4"),
+        ("vertex:shop/europe-west4", {"endpoint": "$EP"}, "'$EP' is no address", "--endpoint https://HOST"),
+        ("vertex:shop/europe-west4", {"namespace": "me"}, "--namespace means nothing for Vertex AI", "--network"),
+        ("vertex:shop/europe-west4", {"token_env": "T"}, "--token-env means nothing for Vertex AI", "--label"),
+        ("https://kfp.example.org", {"network": "n"}, "--network means nothing", "--namespace"),
+        ("https://kfp.example.org", {"label": ["a=b"]}, "--label means nothing", "--namespace"),
+        ("local", {"pipeline_root": "gs://wares"}, "--pipeline-root means nothing for this machine", "no options"),
+        ("vertex:shop/europe-west4", {"label": ["Team=A"]}, "'Team=A' is no label", "--label team=research"),
+        ("vertex:shop/europe-west4", {"label": ["team"]}, "'team' is no label", "--label team=research"),
+        ("vertex:shop/europe-west4", {"label": ["experiment=x"]}, "written by kfp-magics itself", "another name"),
+    ],
+)
+def test_what_does_not_read_or_means_nothing_is_said(word, options, said, hint) -> None:
+    with pytest.raises(ArgumentError, match=re.escape(said)) as caught:
+        parse(word, options)
+    assert hint in caught.value.hint
+
+
+def test_a_project_may_be_named_by_its_number(server, connect, settings, backend, store) -> None:
+    given = {"endpoint": server.endpoint, "pipeline_root": "gs://wares/runs"}
+    Connections(settings.home_path).remember(parse("vertex:123456789/europe-west4", given))
+    settings.connection = "vertex:123456789/europe-west4"
+    run = ended(backend, store, backend.submit(ir_of("plain"), {}, OPTIONS))
+    assert "project=123456789" in run.url
+    server.print(server.job_of(run.id, "prepare"), "a line")
+    assert list(backend.logs(run, run.task("prepare"))) == ["a line\n"]
+
+
+def test_a_region_that_is_not_there_is_said_with_the_one_that_is_meant(backend, settings, google_login) -> None:
+    settings.server_patience = 0.0
+    connection = parse("vertex:shop/europe-west44", {"endpoint": "https://vertex.invalid"})
+    with pytest.raises(UnavailableError, match="is not to be found in 'europe-west44'") as caught:
+        backend.check(connection)
+    assert "'europe-west4'" in caught.value.hint
+
+
+def test_the_regions_are_googles() -> None:
+    constants = Path(aiplatform_v1.__file__).parents[1] / "aiplatform" / "constants" / "base.py"
+    supported = runpy.run_path(str(constants))["SUPPORTED_REGIONS"]  # without the package, which takes seconds
+    assert set(REGIONS) == supported - {"global"}  # where no pipelines run
+
+
+def test_labels_are_those_of_all_runs_and_schedules(server, connect) -> None:
+    backend = connect(label=["team=research", "cost-center=4711"])
+    backend.submit(ir_of("plain"), {}, SubmitOptions(experiment="trial"))
+    (job,) = server.jobs.values()
+    ours = {"started-with": "kfp-magics", "started-by": "notebook", "experiment": "trial"}
+    assert dict(job.labels) == {"team": "research", "cost-center": "4711", **ours}
+    backend.schedule(Schedule(name="s", cron="0 6 * * *"), ir_of("plain"), {}, SubmitOptions())
+    (made,) = server.schedules.values()
+    assert made.create_pipeline_job_request.pipeline_job.labels["team"] == "research"
 
 
 def test_connecting_says_what_is_missing_and_changes_nothing(server, backend, settings) -> None:

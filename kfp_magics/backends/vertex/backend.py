@@ -12,11 +12,13 @@ from kfp_magics.backends.connections import Checked, Connection, Connections
 from kfp_magics.backends.local import request as requests
 from kfp_magics.backends.local.checks import check_arguments
 from kfp_magics.backends.shown import Cells
-from kfp_magics.backends.vertex import files, limits, logs, schedules
+from kfp_magics.backends.vertex import check as checks
+from kfp_magics.backends.vertex import limits, logs, schedules
 from kfp_magics.backends.vertex import runs as forms
 from kfp_magics.backends.vertex.looks import Looks, Pace
 from kfp_magics.backends.vertex.service import Service
-from kfp_magics.errors import BackendError, NotFoundError, UnavailableError
+from kfp_magics.backends.vertex.states import pipeline_state
+from kfp_magics.errors import BackendError, LoginError, NotFoundError, UnavailableError
 from kfp_magics.model import Failure, Run, State, Task
 
 if TYPE_CHECKING:
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from kfp_magics.settings import Settings
 
 _STALE_SHARE = 1 / 3  # of the time for one answer: after so long without any a view says so
+_PATIENCE_OF_A_CHECK = 5.0  # seconds: somebody waits for the answer
 _USUAL = Pace()
 _KEPT = 500  # compiled pipelines of runs that are kept in memory
 
@@ -61,38 +64,15 @@ class VertexBackend:
         with self._guard:
             made = self._services.get(connection.name)
             if made is None or made[0].connection != connection:
-                service = self._service_of(connection)
+                patience = self._settings.server_patience
+                service = Service(connection, timeout=self._settings.server_timeout, patience=patience)
                 made = self._services[connection.name] = service, Looks(service, self._pace)
             return made
 
-    def _service_of(self, connection: Connection) -> Service:
-        return Service(connection, timeout=self._settings.server_timeout, patience=self._settings.server_patience)
-
     def check(self, connection: Connection) -> Checked:
         """Asks whether this login may see runs, logs and the bucket; see `Checks.check`."""
-        service = self._service_of(connection)
-        next(service.jobs(page=1), None)
-        remarks = []
-        if not connection.pipeline_root:
-            remarks.append("no bucket is named: --pipeline-root gs://BUCKET/FOLDER, unless each pipeline names one")
-        elif not connection.pipeline_root.startswith("gs://"):
-            raise BackendError(
-                f"Vertex AI writes to a bucket, and {connection.pipeline_root!r} is none.",
-                "Write --pipeline-root gs://BUCKET/FOLDER",
-            )
-        elif trouble := files.trouble_with(service, connection.pipeline_root):
-            remarks.append(trouble)
-        if not logs.may_read(service):
-            remarks.append("this login may not read logs: ask for roles/logging.viewer on the project")
-        if not connection.service_account:
-            remarks.append("steps have the rights of the project's Compute Engine account: --service-account names one")
-        user = getattr(service.credentials, "service_account_email", "") or ""
-        return Checked(
-            connection=connection,
-            server=f"Vertex AI in {connection.region}, project {connection.project}",
-            user=user if "@" in user else "",
-            remarks=tuple(remarks),
-        )
+        patience = min(self._settings.server_patience, _PATIENCE_OF_A_CHECK)
+        return checks.check(Service(connection, timeout=self._settings.server_timeout, patience=patience))
 
     # Start
 
@@ -287,7 +267,18 @@ class VertexBackend:
 
     def cancel(self, run: Run) -> None:
         """Asks for the end of a run; see `Backend.cancel`."""
-        self._server(run.target)[0].cancel(run.id)
+        service, looks = self._server(run.target)
+        try:
+            service.cancel(run.id)
+        except (UnavailableError, LoginError, NotFoundError):
+            raise
+        except BackendError as error:
+            job = looks.at(run.id, now=True).job
+            if job is None or not (state := pipeline_state(job)).final:
+                raise
+            raise BackendError(
+                f"The run {run.name!r} has ended: it is {state}.", f"%kfp_runs {run.id} shows it."
+            ) from error
 
     def retry(self, run: Run) -> Run:
         """Refuses: Vertex AI resumes no run; see `Backend.retry`."""

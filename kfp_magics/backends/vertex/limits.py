@@ -29,6 +29,7 @@ CANNOT = {
 """What a step cannot do without, by the key of the platform part."""
 _ACCELERATORS = tuple(one.name for one in vertex.AcceleratorType if one)
 _FAMILIES = ("NVIDIA_", "TPU_")
+_GIVEN_LATER = "{{"  # as a parameter of the pipeline
 
 
 def check(ir: IR) -> None:
@@ -45,7 +46,7 @@ def check(ir: IR) -> None:
             raise BackendError(f"The step {step!r} wants {what}, which Vertex AI does not have.", hint)
         accelerator = executor.get("container", {}).get("resources", {}).get("accelerator", {})
         kind = str(accelerator.get("type") or accelerator.get("resourceType") or "")
-        if kind and not kind.startswith(_FAMILIES):
+        if kind and not kind.startswith((*_FAMILIES, _GIVEN_LATER)):
             raise BackendError(
                 f"The step {step!r} wants {kind!r}, and Vertex AI knows accelerators by their type.",
                 did_you_mean(kind.upper().replace("-", "_"), _ACCELERATORS, "Write --gpu NVIDIA_TESLA_T4:1"),

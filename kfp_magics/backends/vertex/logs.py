@@ -10,6 +10,7 @@ from google.cloud.logging_v2.types import ListLogEntriesRequest, LogEntry
 from google.protobuf.json_format import MessageToDict
 
 from kfp_magics.backends.vertex.service import LOG_WORDS
+from kfp_magics.errors import BackendError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -81,14 +82,14 @@ def _text(entry: LogEntry) -> str:
     return str(raw.get("textPayload") or payload.get("message") or payload or "").rstrip("\n")
 
 
-def may_read(service: Service) -> bool:
-    """Whether this login may read logs."""
+def trouble(service: Service) -> str:
+    """Why logs cannot be read; empty when they can."""
     request = ListLogEntriesRequest(
         resource_names=[f"projects/{service.connection.project}"], filter='resource.type="ml_job"', page_size=1
     )
     try:
         with LOG_WORDS.said("read logs"):
             next(iter(service.logging.list_log_entries(request=request, retry=None, timeout=service.timeout)), None)
-    except LOG_WORDS.refused:
-        return False
-    return True
+    except BackendError as error:
+        return f"{error.message} {error.hint}"
+    return ""

@@ -82,11 +82,11 @@ def job_of(
         connection: Where to.
         name: Display name of the run.
     """
-    labels = {LABEL: "kfp-magics", "started-by": label(options.started_by), "experiment": label(options.experiment)}
+    ours = {LABEL: "kfp-magics", "started-by": label(options.started_by), "experiment": label(options.experiment)}
     raw: dict[str, Json] = {
         "displayName": name[:_LONGEST_NAME],
         "pipelineSpec": irs.spec_of(ir, cache=options.cache),
-        "labels": {key: value for key, value in labels.items() if value},
+        "labels": {**connection.labels, **{key: value for key, value in ours.items() if value}},
         "runtimeConfig": {
             "gcsOutputDirectory": pipeline_root(ir, connection),
             "parameterValues": dict(arguments),

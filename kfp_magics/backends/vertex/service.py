@@ -13,7 +13,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from google.api_core import exceptions
-from google.api_core.retry import Retry, if_exception_type
+from google.api_core.retry import Retry
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import aiplatform_v1 as vertex
 from google.cloud.aiplatform_v1.services.pipeline_service.transports import PipelineServiceGrpcTransport
@@ -21,7 +21,7 @@ from google.cloud.aiplatform_v1.services.schedule_service.transports import Sche
 
 from kfp_magics.backends.buckets import Buckets
 from kfp_magics.errors import BackendError, LoginError, NotFoundError, UnavailableError
-from kfp_magics.google import TRANSIENT, Words, is_loopback, transport
+from kfp_magics.google import Words, may_pass, transport
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -47,8 +47,12 @@ LOG_WORDS = replace(WORDS, service="Cloud Logging", rights="Ask for roles/loggin
 FILE_WORDS = replace(
     WORDS, service="Cloud Storage", rights="Ask for roles/storage.objectViewer on the bucket; steps need objectAdmin."
 )
-_AGAIN = (*TRANSIENT, exceptions.TooManyRequests)  # tried again, as they change nothing or are told apart by an id
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 8.0
+
+
+def _again(error: Exception) -> bool:
+    """Whether a call is tried again: what we ask for changes nothing, or is told apart by an id."""
+    return may_pass(error) or isinstance(error, exceptions.TooManyRequests)
 
 
 class Service:
@@ -73,7 +77,7 @@ class Service:
 
     @property
     def _is_emulated(self) -> bool:
-        return bool(self.connection.endpoint) and is_loopback(self.connection.endpoint)
+        return self.connection.endpoint.startswith("http:")  # on this machine: nothing else is let through
 
     @property
     def parent(self) -> str:
@@ -89,9 +93,7 @@ class Service:
     def retry(self) -> Retry:
         """Tries again what may be tried again."""
         pause = min(_FIRST_PAUSE, max(self.patience, 0.01))
-        return Retry(
-            if_exception_type(*_AGAIN), initial=pause, maximum=_LONGEST_PAUSE, multiplier=2, timeout=self.patience
-        )
+        return Retry(_again, initial=pause, maximum=_LONGEST_PAUSE, multiplier=2, timeout=self.patience)
 
     def _transport(self, kind: Any, host: str = "") -> Any:  # noqa: ANN401  (Google's transports)
         return transport(kind, self.connection.endpoint, self.credentials, host)
@@ -147,8 +149,8 @@ class Service:
                     return self._jobs.create_pipeline_job(request=request, retry=None, timeout=self.timeout)
                 except exceptions.AlreadyExists:
                     return self._jobs.get_pipeline_job(name=self._name(run_id), retry=self.retry, timeout=self.timeout)
-                except _AGAIN:
-                    if time.monotonic() + pause > end:
+                except exceptions.GoogleAPICallError as error:
+                    if not _again(error) or time.monotonic() + pause > end:
                         raise
                     time.sleep(pause)
                     pause = min(2 * pause, _LONGEST_PAUSE)
