@@ -23,7 +23,7 @@ class RunOptions:
         build: Whether steps run in images that are built first; None means where tasks run in containers and the
             setting ``registry`` says where images go.
         start_from: Step from which on the pipeline runs; what is before it comes from an earlier run.
-        reuse: That earlier run; the last one of the pipeline that succeeded when empty.
+        reuse: That earlier run; the last one of the whole pipeline that succeeded when empty.
         only_changed: Only what changed since that earlier run runs, and what comes after it.
         started_by: ``notebook``, ``cli``, ``schedule`` or ``trigger: …``.
     """

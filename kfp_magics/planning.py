@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from kfp_magics.runs.store import Store
     from kfp_magics.settings import Settings
 
+_LOOKED_AT = 20  # earlier runs, of which one gives results
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PlannedStep:
@@ -139,11 +141,14 @@ class Planner:
     def _earlier(self, pipeline: Pipeline, options: RunOptions) -> Run:
         if options.reuse:
             return run_of(self._store, self._find, pipeline.name, options.reuse)
-        for run in self._store.list(pipeline=pipeline.name, states=[State.SUCCEEDED], kind="pipeline", limit=1):
-            return self._store.get(run.id)
-        raise NotFoundError(
-            f"No run of {pipeline.name!r} has succeeded yet.", "Name one: --reuse RUN, or run it whole first."
-        )
+        listed = self._store.list(pipeline=pipeline.name, states=[State.SUCCEEDED], kind="pipeline", limit=_LOOKED_AT)
+        if not listed:
+            raise NotFoundError(
+                f"No run of {pipeline.name!r} has succeeded yet.", "Name one: --reuse RUN, or run it whole first."
+            )
+        known = {task.id for task in irs.static_tasks(irs.parse(pipeline.ir))}
+        runs = (self._store.get(run.id) for run in listed)
+        return max(runs, key=lambda run: len(known & {task.id for task in run.tasks}))  # parts have less; newest first
 
     def plan(
         self,

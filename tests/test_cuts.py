@@ -15,6 +15,7 @@ from kfp_magics.errors import ArgumentError
 from kfp_magics.model import Run, State
 from kfp_magics.options import RunOptions
 from kfp_magics.session import Session
+from kfp_magics.widgets.plan import PlanCard
 from tests.cuts import source
 
 
@@ -153,6 +154,9 @@ def test_only_what_changed_inside_an_exit_handler_runs(session: Session) -> None
     assert plan.again == {}
     run = session.wait(session.start(ready(session, ("last=6",), only_changed=True)))
     assert run.task("exit-handler-1/add-3").outputs == {"Output": 10}
+    after = ready(session, ("last=7",), only_changed=True).plan()  # after a part, too, it is the whole that counts
+    assert (after.earlier, len(after.steps)) == (whole.id, 2)
+    assert "  exit-handler-1/add-3 (end)" in repr(PlanCard(after))
     with pytest.raises(ArgumentError, match="Nothing changed since run"):
         ready(session, only_changed=True, reuse=whole.id)
 

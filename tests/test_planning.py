@@ -106,6 +106,7 @@ def test_only_what_changed_runs_and_what_comes_after_it(session) -> None:
     assert run.outputs == {"Output": "rows 18"}
     given = session.prepare("chain.py", ["start=4"], RunOptions(only_changed=True, reuse=run.id, cache=False))
     assert given.plan().reused == ()
+    assert f"  from run {run.id}: nothing" in repr(PlanCard(given.plan())).splitlines()
 
 
 def test_what_an_earlier_run_does_not_tell_runs_again(session) -> None:

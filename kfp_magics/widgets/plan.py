@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from kfp_magics.planning import Plan, PlannedStep
 
 _MARKS = {True: "=", False: "▶", None: "?"}
+_LEAST = 0.1  # seconds worth telling
 _DIGEST = 12  # characters of a digest that are shown
 
 
@@ -39,6 +40,8 @@ class PlanCard(Text):
         if plan.instead:
             named = [(one.name, where, f"instead of {one.step}") for one, where in plan.instead]
             lines += [f"  {line}" for line in text.table(named, ("TAKES", "FROM", "")).splitlines()]
+        if plan.earlier and not plan.reused:
+            lines.append(f"  from run {plan.earlier}: nothing")
         if plan.reused:
             lines.append(f"  from run {plan.earlier}: {', '.join(plan.reused)}")
         lines += [f"  {task} runs again: {why}" for task, why in plan.again.items()]
@@ -47,7 +50,7 @@ class PlanCard(Text):
 
 
 def _about(plan: Plan) -> str:
-    if not plan.seconds:
+    if plan.seconds is None or plan.seconds < _LEAST:
         return ""
     more = ""
     if plan.unknown:
@@ -76,7 +79,8 @@ def _row(step: PlannedStep) -> tuple[str, ...]:
     why = ": ".join(word for word in (verdict, forecast.why) if word)
     image = f"{_image(task.image)}, built first" if step.unbuilt else _image(task.image)
     mark = "–" if forecast.skipped else _MARKS[forecast.cached]
-    return (mark, task.id, why, image, step.machine, took)
+    name = task.id if task.name == task.id.rpartition("/")[2] else f"{task.id} ({task.name})"
+    return (mark, name, why, image, step.machine, took)
 
 
 def _image(image: str) -> str:
