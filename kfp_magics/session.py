@@ -251,6 +251,7 @@ class Session:
 
         pipeline, options = self.resolve(what), options or RunOptions()
         placed(pipeline, {}, options.backend or self.settings.backend)
+        starting.refuse(self.backend(options.backend), pipeline, options)
         return self.images.for_run(pipeline, options, on_build, notebook=self.notebook)
 
     def values(self, given: Iterable[str] | Mapping[str, Json], pipeline: Pipeline) -> dict[str, Json]:

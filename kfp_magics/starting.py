@@ -67,14 +67,23 @@ def prepare(
     check_arguments(irs.parse(pipeline.ir), values, SubmitOptions())
     looked = look(pipeline, options)
     part, reused, earlier = planner.part(looked.pipeline, values, options)
-    if isinstance(backend, Refuses):
-        backend.refuse(part.ir, SubmitOptions(executor=options.executor))
+    refuse(backend, part, options)
     missing = {component.name: component for component in looked.missing}
     used = [irs.look_up(missing, name.removeprefix("comp-")) for name in irs.parse(part.ir).spec["components"]]
     unbuilt = {component.name: component for component in used if component is not None}
     plan = partial(planner.plan, part, values, options, reused, earlier, unbuilt=unbuilt)
     looked = replace(looked, pipeline=part, missing=tuple(unbuilt.values()))
     return Start(looked=looked, values=values, options=options, plan=plan)
+
+
+def refuse(backend: Backend, pipeline: Pipeline, options: RunOptions) -> None:
+    """Asks a backend whether it would run a pipeline, before anything is built for it.
+
+    Raises:
+        BackendError: A step asks for something that the backend cannot do.
+    """
+    if isinstance(backend, Refuses):
+        backend.refuse(pipeline.ir, SubmitOptions(executor=options.executor))
 
 
 def submit(

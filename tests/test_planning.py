@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -247,7 +248,9 @@ def test_times_come_from_what_ran_and_not_from_what_was_reused(session) -> None:
     assert "–  condition-3/step-6" in repr(PlanCard(plan))
     other = session.prepare("costs.py", ["n=7"], RunOptions(cache=False)).plan()
     assert other.unknown == ("condition-3/step-6",)
-    assert "and what condition-3/step-6 takes" in repr(PlanCard(other))
+    assert "about 5.0 s if it takes as long as before, and what condition-3/step-6 takes" in repr(
+        PlanCard(replace(other, seconds=5.0))
+    )
     assert session.prepare("costs.py", [], RunOptions(backend="kfp")).plan().seconds is None  # another machine
 
 
@@ -315,6 +318,8 @@ def test_what_is_refused_is_refused_before_anything_is_built(tmp_path, monkeypat
         with pytest.raises(KfpMagicsError, match=words) as caught:
             made.run(pipeline, values, RunOptions(**options), on_build=lambda _: pytest.fail("something was built"))
         assert caught.value.hint
+    with pytest.raises(KfpMagicsError, match="which Vertex AI does not have"):  # nor for a schedule
+        made.ready("house", lambda _: pytest.fail("something was built"), RunOptions(backend="vertex"))
     plan = made.prepare("school", [], RunOptions(build=True)).plan()
     assert [(step.task.id, step.unbuilt) for step in plan.steps] == [("count", True), ("learn", True)]
     assert "python:3.11-slim, built first" in repr(PlanCard(plan))
