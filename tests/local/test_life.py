@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from kfp import dsl, kubernetes
@@ -275,3 +276,21 @@ def test_folders_are_private(engine: Engine, tmp_path: Path) -> None:
     run = engine.run(counts, path=str(tmp_path / "count"))
     for path in (engine.folder(run), engine.settings.home_path / "cache", engine.settings.home_path / "envs"):
         assert path.stat().st_mode & 0o077 == 0, path
+
+
+def test_a_cache_key_of_its_own_is_all_that_a_result_depends_on(engine: Engine, tmp_path: Path) -> None:
+    def of(own: str, name: str = "keyed") -> Any:
+        @dsl.pipeline(name=name)
+        def keyed(word: str):
+            steps.count(path=str(tmp_path / "count"), word=word).set_caching_options(True, cache_key=own)
+
+        return keyed
+
+    def counted(pipeline: Any, word: str) -> tuple[bool, Any]:
+        step = engine.task(engine.run(pipeline, word=word), "count")
+        return step.cached, step.outputs["Output"]
+
+    assert counted(of("a"), "x") == (False, 1)
+    assert counted(of("a"), "another word") == (True, 1)
+    assert counted(of("b"), "x") == (False, 2)
+    assert counted(of("a", "other"), "x") == (False, 3)

@@ -31,8 +31,19 @@ class Hit:
     outputs: Values
 
 
-def parts(container: Mapping[str, Json], component: Mapping[str, Json], inputs: Values) -> dict[str, str]:
-    """Hashes what a result depends on: the container with its ports under ``""``, and each input under its name."""
+def parts(
+    pipeline: str,
+    task: Mapping[str, Json],
+    container: Mapping[str, Json],
+    component: Mapping[str, Json],
+    inputs: Values,
+) -> dict[str, str]:
+    """Hashes what a result depends on: the container with its ports under ``""``, and each input under its name.
+
+    A task with a cache key of its own depends on nothing else, within its pipeline and its component, as on a cluster.
+    """
+    if own := task.get("cachingOptions", {}).get("cacheKey"):
+        return {"its cache key": _hash([pipeline, task["componentRef"]["name"], own])}
     code = [container, component.get("inputDefinitions", {}), component.get("outputDefinitions", {})]
     given = {name: [_identity(one) for one in items] for name, items in inputs.artifacts.items()}
     return {name: _hash(what) for name, what in {"": code, **inputs.parameters, **given}.items()}
@@ -91,7 +102,7 @@ class Cache:
         except (OSError, ValueError):
             return ""
         changed = [name for name in {**before, **what} if before.get(name) != what.get(name)]
-        if "" in changed:
+        if "" in changed and "" in what:
             return "changed since it last ran: its code or its image"
         if not changed:
             return "its earlier result is gone"

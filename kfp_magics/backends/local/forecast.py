@@ -123,7 +123,7 @@ class Forecaster:
         if irs.look_up(self._unbuilt, spec["componentRef"]["name"].removeprefix("comp-")) is not None:
             self._note(task_id, spec, Forecast(cached=None, why="its image is built first"))
             return None
-        what = parts(container, component, inputs)
+        what = parts(irs.name(self._ir), spec, container, component, inputs)
         hit = self._cache.find(key(what))
         if hit is None:
             why = self._cache.why(f"{irs.name(self._ir)} {task_id}", what) or "it has not run with these inputs"

@@ -115,7 +115,8 @@ class StepRunner:
         self._describe(node, inputs)
         if "importer" in executor:
             return self._import(node, executor["importer"], component, inputs)
-        what = parts(executor["container"], component, inputs) if self._may_reuse(node) else {}
+        known = self._journal.run.pipeline, node.spec, executor["container"], component, inputs
+        what = parts(*known) if self._may_reuse(node) else {}
         place = f"{self._journal.run.pipeline} {node.id}"
         hit = self._cache.find(key(what)) if what else None
         if hit is not None:
