@@ -75,6 +75,8 @@ class Door:
 
 
 def _bind(host: str, port: int) -> socket.socket:
+    if not 0 <= port < 1 << 16:  # the system would take the rest of a division
+        raise ArgumentError(f"There is no port {port}.", "Take one up to 65535; --port 0 chooses a free one.")
     family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     made = socket.socket(family, kind, protocol)
     made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -83,7 +85,7 @@ def _bind(host: str, port: int) -> socket.socket:
         made.listen(128)
     except OSError as error:
         made.close()
-        taken = error.errno == errno.EADDRINUSE
-        hint = "Take another port: --port 0 chooses a free one." if taken else "Leave --host out."
+        of_the_port = error.errno in {errno.EADDRINUSE, errno.EACCES}
+        hint = "Take another port: --port 0 chooses a free one." if of_the_port else "Leave --host out."
         raise ArgumentError(f"The address {host}:{port} cannot be used: {error.strerror}.", hint) from error
     return made

@@ -204,6 +204,8 @@ def test_a_new_token_is_told_once_and_one_of_a_file_never(tmp_path: Path):
         (["--host", "0.0.0.0"], "'0.0.0.0' can be reached from other machines"),
         (["--host", "no.such.host.invalid"], "The host 'no.such.host.invalid' has no address"),
         (["--token-file", "/nowhere"], "The token cannot be read from the file '/nowhere'"),
+        (["--port", "99999"], "There is no port 99999."),
+        (["--port", "-1"], "There is no port -1."),
     ],
 )
 def test_what_would_be_unsafe_or_cannot_be_is_refused(words: list[str], said: str, tmp_path: Path):
