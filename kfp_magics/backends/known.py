@@ -28,7 +28,7 @@ def _kfp(settings: Settings, store: Store) -> Backend:
 def _vertex(settings: Settings, store: Store) -> Backend:
     try:
         from kfp_magics.backends.vertex import VertexBackend  # noqa: PLC0415  (an extra, and slow to import)
-    except ModuleNotFoundError as error:
+    except ImportError as error:  # what is missing of a package that others of Google's are in is no missing module
         if not (error.name or "").startswith("google"):
             raise
         raise BackendError(

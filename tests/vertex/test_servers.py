@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import runpy
+import subprocess
+import sys
 from pathlib import Path
 
 import grpc
@@ -213,3 +216,34 @@ def test_times_are_those_of_the_clock(server, backend, wanted, cron) -> None:
 def test_uploading_says_where_pipelines_are_kept(backend) -> None:
     with pytest.raises(BackendError, match="Artifact Registry"):
         backend.upload(ir_of("plain"), "plain")
+
+
+_WITHOUT = """
+import sys
+
+class Without:
+    def find_spec(self, name, *_):
+        if name == sys.argv[1]:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, Without())
+from kfp_magics.cli import main
+sys.exit(main(["connect", "vertex:shop/europe-west4"]))
+"""
+
+
+@pytest.mark.parametrize("package", ["google.cloud.aiplatform_v1", "google.cloud.logging_v2", "google.api_core"])
+def test_without_the_extra_it_is_said_what_to_install(tmp_path, package) -> None:
+    asked = subprocess.run(
+        [sys.executable, "-c", _WITHOUT, package],
+        env=os.environ | {"KFP_MAGICS_HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert asked.returncode != 0
+    assert asked.stderr.splitlines() == [
+        "Vertex AI needs Google's clients, which are not installed.",
+        "pip install 'kfp-magics[vertex]'",
+    ]
