@@ -80,6 +80,6 @@ def test_an_accelerator_may_be_a_parameter(server, backend) -> None:
 def test_a_bucket_is_asked_for(server, connect) -> None:
     for root, why in {"": "needs a bucket", "minio://runs": "'minio://runs' is none"}.items():
         with pytest.raises(BackendError, match=why) as caught:
-            connect(pipeline_root=root).submit(ir_of("plain"), {}, SubmitOptions())
-        assert "--pipeline-root gs://" in caught.value.hint
+            connect(pipeline_root=root, name="shop").submit(ir_of("plain"), {}, SubmitOptions())
+        assert caught.value.hint == "%kfp_connect shop --pipeline-root gs://BUCKET/FOLDER"
     assert server.calls == []

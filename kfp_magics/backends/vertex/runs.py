@@ -65,7 +65,7 @@ def pipeline_root(ir: IR, connection: Connection) -> str:
     if not root.startswith("gs://"):
         raise BackendError(
             f"Vertex AI writes to a bucket, and {root!r} is none." if root else "Vertex AI needs a bucket to write to.",
-            f"%kfp_connect vertex:{connection.project}/{connection.region} --pipeline-root gs://BUCKET/FOLDER",
+            f"%kfp_connect {connection.name} --pipeline-root gs://BUCKET/FOLDER",  # to a name: the rest of it stays
         )
     return root
 
