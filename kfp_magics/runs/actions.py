@@ -10,6 +10,7 @@ from kfp_magics import ir as irs
 from kfp_magics.backends.base import KeepsFiles, KeepsRuns
 from kfp_magics.backends.local import request_of
 from kfp_magics.errors import ArgumentError, BackendError
+from kfp_magics.runs.watch import ask
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -51,7 +52,7 @@ def current(store: Store, backends: Mapping[str, Backend], run_id: str) -> Run:
         NotFoundError: There is none.
     """
     run = store.get(run_id)
-    return run if run.state.final else store.update(run, backends[run.backend].poll(run))
+    return run if run.state.final else ask(store, run, lambda one: backends[one.backend].poll(one))
 
 
 def again(settings: Settings, run: Run, words: Iterable[str], options: RunOptions) -> Again:

@@ -6,7 +6,7 @@ import sys
 import threading
 import time
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from kfp_magics.backends.base import Resumes
@@ -35,10 +35,39 @@ def refresh(store: Store, backends: Mapping[str, Backend]) -> None:
     """
     for run in store.unfinished():
         if run.backend in backends:
-            with suppress(KfpMagicsError):  # one run that cannot be asked about must not hide the others
-                known = store.get(run.id)
-                store.update(known, backends[run.backend].poll(known))
+            with suppress(StoreError, NotFoundError):  # locked for a while, or deleted: it must not hide the others
+                ask(store, store.get(run.id), lambda one: backends[one.backend].poll(one))
     reopen(store, backends)
+
+
+def ask(store: Store, run: Run, poll: Callable[[Run], Run]) -> Run:
+    """Asks a run's backend where it stands, and stores that; a run that cannot be asked about says since when, and why.
+
+    Args:
+        store: Where runs are remembered.
+        run: The run, as it is remembered.
+        poll: Asks its backend.
+
+    Raises:
+        NotFoundError: Somebody deleted it.
+        StoreError: The store cannot be read or written.
+    """
+    try:
+        now = poll(run)
+    except StoreError:
+        raise
+    except KfpMagicsError as error:
+        now = _stale(run, error.message)
+    except Exception as error:  # noqa: BLE001  (shown whole, once; neither this run nor another must look alive by it)
+        reason = f"What its server says cannot be read here: {type(error).__name__}."
+        if reason != run.stale_reason:
+            sys.excepthook(*sys.exc_info())
+        now = _stale(run, reason)
+    return store.update(run, now)
+
+
+def _stale(run: Run, reason: str) -> Run:
+    return replace(run, stale=run.stale or time.time(), stale_reason=reason)
 
 
 def resumable(store: Store) -> list[Run]:
@@ -140,13 +169,8 @@ class Watcher:
 
     def _ask(self, run_ids: list[str]) -> None:
         for run_id in run_ids:
-            try:
-                run = self._store.get(run_id)
-                self._store.update(run, self._poll(run))
-            except KfpMagicsError:  # out of reach for a while; the next poll will do
-                continue
-            except Exception:  # noqa: BLE001  (shown whole; the next poll must take place all the same)
-                sys.excepthook(*sys.exc_info())
+            with suppress(StoreError, NotFoundError):  # locked for a while, or deleted; the next poll will do
+                ask(self._store, self._store.get(run_id), self._poll)
 
     def _tell(
         self,

@@ -94,6 +94,7 @@ class KfpServer:
         links: See `Workflow`; ``native``: tasks as version 3 keeps them, which are told only to who asks for all.
         without: Fields that this (older) server does not have.
         words: States that it says in place of others.
+        odd: Run → what is said of it in place of the truth.
         requests: What came, ``METHOD /path?query``.
         logs: Pod → what it printed.
         artifacts: Artifact → its content, as the API's ``:read`` gives it.
@@ -126,6 +127,7 @@ class KfpServer:
         self.links = "argo"
         self.without: set[str] = set()
         self.words: dict[str, str] = {}
+        self.odd: dict[str, dict] = {}
         self.requests: list[str] = []
         self.logs: dict[str, str] = {}
         self.artifacts: dict[str, bytes] = {}
@@ -412,6 +414,7 @@ class KfpServer:
             shown |= {"task_count": len(tasks)} | ({"tasks": tasks} if view == "FULL" else {})
         elif details:
             shown["run_details"] = {"task_details": details}
+        shown |= self.odd.get(run_id, {})
         return {key: value for key, value in shown.items() if key not in self.without}
 
     def get_run(self, run_id, asked, **_):

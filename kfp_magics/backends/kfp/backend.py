@@ -16,11 +16,12 @@ from kfp_magics.backends.connections import Checked, Connection, Connections
 from kfp_magics.backends.kfp import natives, resumed, schedules, submission
 from kfp_magics.backends.kfp import runs as forms
 from kfp_magics.backends.kfp.files import Files, maker_of
-from kfp_magics.backends.kfp.looks import Look, Looks
+from kfp_magics.backends.kfp.looks import Look, Looks, silent_since
 from kfp_magics.backends.kfp.records import Records, with_records
 from kfp_magics.backends.kfp.secrets import with_key
 from kfp_magics.backends.kfp.service import Service
 from kfp_magics.backends.kfp.states import words
+from kfp_magics.backends.kfp.tasks import seconds
 from kfp_magics.backends.local import request as requests
 from kfp_magics.backends.local.checks import check_arguments
 from kfp_magics.backends.shown import Cells
@@ -145,7 +146,7 @@ class KfpBackend:
             backend=self.name,
             target=service.connection.name,
             parameters=forms.parameters_of(pipeline, {"runtime_config": {"parameters": dict(arguments)}}),
-            created=now,
+            created=(again and seconds(raw.get("created_at"))) or now,
             url=service.page_url(str(raw["run_id"])),
             experiment=options.experiment or "Default",
             notebook=options.notebook,
@@ -206,10 +207,7 @@ class KfpBackend:
 
     def poll(self, run: Run) -> Run:
         """Looks where a run stands; without an answer it stays as it was, and says since when; see `Backend.poll`."""
-        try:
-            return self._look(run)
-        except (BackendError, NotFoundError) as error:  # its connection was forgotten, or cannot be made
-            return replace(run, stale=run.stale or time.time(), stale_reason=error.message)
+        return self._look(run)
 
     def _look(self, run: Run, *, now: bool = False) -> Run:
         server = self._server(run.target)
@@ -218,8 +216,8 @@ class KfpBackend:
         except NotFoundError:
             error = Failure(message=f"{server.service.host} has no such run any more: somebody deleted it.")
             return replace(run, state=State.CANCELLED, finished=time.time(), error=error, stale=None, stale_reason="")
-        if look.trouble and time.time() - look.good > _STALE_AFTER * self._settings.server_timeout:
-            return replace(run, stale=run.stale or look.good, stale_reason=look.trouble)
+        if (since := silent_since(look, run, _STALE_AFTER * self._settings.server_timeout)) is not None:
+            return replace(run, stale=run.stale or since, stale_reason=look.trouble)
         if look.raw is None:
             return run
         return self._read(server, look, run).run

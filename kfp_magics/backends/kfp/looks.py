@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from kfp_magics.backends.kfp.service import Service
-    from kfp_magics.model import Json
+    from kfp_magics.model import Json, Run
 
 _AT_ONCE = 100  # ids in one question: more make an address that proxies refuse
 _APART = 1.0  # seconds between two questions, on average
@@ -40,6 +40,24 @@ class Look:
     trouble: str = ""
     listed: bool = False
     due: float = 0.0
+
+
+def silent_since(look: Look, run: Run, patience: float) -> float | None:
+    """Since when nothing is known of a run; None while it is.
+
+    Args:
+        look: What was seen of it here.
+        run: As it is remembered.
+        patience: Seconds without an answer that are nothing to speak of.
+    """
+    now = time.time()
+    if not look.trouble or now - max(look.good if look.raw else 0.0, run.created) <= patience:
+        return None
+    if look.raw is not None:
+        return look.good
+    # Nobody here has ever seen it: what is remembered is as old as the last thing that happened to it.
+    moments = (run.created, run.started, *(one for task in run.tasks for one in (task.started, task.finished)))
+    return min(look.good, max(one for one in moments if one is not None))
 
 
 class Looks:

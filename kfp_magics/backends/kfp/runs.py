@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     from kfp_magics.backends.connections import Connection
     from kfp_magics.backends.kfp.service import Service
     from kfp_magics.ir import IR
-    from kfp_magics.model import Json
+    from kfp_magics.model import Json, Task
+
+_CLOCKS_APART = 60.0  # seconds between our clock and a server's that no request takes
 
 
 def body_of(
@@ -105,24 +107,37 @@ def seen(raw: Mapping[str, Json], ir: IR | None, known: Run) -> Seen:
     values = parameters_of(ir, raw) or dict(known.parameters)
     told = Reader(ir, nodes, now if now.final else None).read(values) if ir is not None else None
     begun = [found for one in details if (found := seconds(one.get("start_time")))]
-    created = seconds(raw.get("created_at")) or known.created or time.time()
+    made = seconds(raw.get("created_at"))
+    # Who started a run here knows when: a server's clock that is wrong must change neither its place nor its times.
+    wrong = known.created - made if made and known.created and abs(known.created - made) > _CLOCKS_APART else 0.0
+    created = known.created or made or time.time()
     finished = seconds(raw.get("finished_at")) if now.final else None
+    started = min(begun) if begun else ((made or created) if now is not State.PENDING else None)
+    tasks = told.tasks if told is not None else known.tasks
     run = replace(
         known,
         id=str(raw.get("run_id") or known.id),
         name=str(raw.get("display_name") or known.name),
         pipeline=irs.name(ir) if ir is not None else known.pipeline,
         state=now,
-        tasks=told.tasks if told is not None else known.tasks,
+        tasks=tuple(_moved(task, wrong) for task in tasks) if wrong and told is not None else tasks,
         parameters=values,
         created=created,
-        started=min(begun) if begun else (created if now is not State.PENDING else None),
-        finished=finished,
+        started=_later(started, wrong),
+        finished=_later(finished, wrong),
         error=_error(raw, now),
         stale=None,
         stale_reason="",
     )
     return Seen(run=run, pods=told.pods if told is not None else {})
+
+
+def _moved(task: Task, by: float) -> Task:
+    return replace(task, started=_later(task.started, by), finished=_later(task.finished, by))
+
+
+def _later(moment: float | None, by: float) -> float | None:
+    return None if moment is None else moment + by
 
 
 def foreign(raw: Mapping[str, Json], service: Service) -> Run:

@@ -223,7 +223,7 @@ def read(answer: Any) -> dict[str, Json]:  # noqa: ANN401  (urllib3's response)
         ) from error
     if not isinstance(found, dict):
         raise BackendError("The server answered with JSON that is no object.", "Is it Kubeflow Pipelines?")
-    return found
+    return {key: value for key, value in found.items() if value is not None}  # as some servers write what they lack
 
 
 def _lost(error: Exception, host: str) -> UnavailableError:
