@@ -6,6 +6,8 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, BinaryIO, Literal, Protocol, runtime_checkable
 
+from kfp_magics.errors import BackendError
+
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
     from pathlib import Path
@@ -22,6 +24,11 @@ def trigger_of(description: str) -> str:
     """Who started a run, if new data did: its description says which file; empty otherwise."""
     found = re.fullmatch(rf"{MARK} \([\w-]+\) for (.+)", description)
     return f"trigger: {found[1]}" if found else ""
+
+
+def has_ended(run: Run) -> BackendError:
+    """What is said to somebody who asks for the end of a run that has come to it."""
+    return BackendError(f"The run {run.name!r} has ended: it is {run.state}.", f"%kfp_runs {run.id} shows it.")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -126,7 +133,11 @@ class Backend(Protocol):
         """Looks where a run stands now: run in, run out, nothing stored."""
 
     def cancel(self, run: Run) -> None:
-        """Asks for the end of a run; exit handlers still run."""
+        """Asks for the end of a run; exit handlers still run.
+
+        Raises:
+            BackendError: It has ended already.
+        """
 
     def retry(self, run: Run) -> Run:
         """Resumes a failed or cancelled run: what succeeded is kept, the rest runs again."""

@@ -6,6 +6,7 @@ import os
 import shutil
 import tempfile
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from kfp_magics.doctor.build import has, look_at_engine
@@ -23,7 +24,7 @@ from kfp_magics.doctor.findings import (
     typed,
     unneeded,
 )
-from kfp_magics.errors import KfpMagicsError
+from kfp_magics.errors import BackendError, KfpMagicsError
 from kfp_magics.model import Component, Port, State
 
 if TYPE_CHECKING:
@@ -76,7 +77,8 @@ def _ended(backend: Backend, ir: str, deadline: float) -> Run:
         time.sleep(0.05)
         run = backend.poll(run)
     if not run.state.final:
-        backend.cancel(run)
+        with suppress(BackendError):  # it may end at this moment
+            backend.cancel(run)
     return run
 
 

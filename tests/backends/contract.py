@@ -121,6 +121,13 @@ def test_a_run_is_cancelled_and_resumed(place: Place) -> None:
     place.end(again)
 
 
+def test_a_run_that_has_ended_is_not_cancelled(place: Place) -> None:
+    ended = place.end(place.start("quick", "add", first=3))
+    with pytest.raises(BackendError, match="'quick' has ended: it is succeeded"):
+        place.backend.cancel(ended)
+    assert place.store.get(ended.id) == ended
+
+
 def test_a_failure_names_its_step_and_what_is_behind_it_is_skipped(place: Place) -> None:
     place.fail("failing")
     ended = place.end(place.start("failing", "fail"))

@@ -69,7 +69,7 @@ async def test_cancel_retry_and_what_cannot_be_done_meanwhile(ask: Ask, ir: str,
     refused = await ask("DELETE", f"/runs/{run.id}")
     assert (refused.status, refused.json["hint"]) == (
         409,
-        "Cancel it first, and delete it when it has ended.",
+        f"Cancel it first: %kfp_cancel {run.id}; delete it when it has ended.",
     )
     assert (await ask("POST", f"/runs/{run.id}/retry")).status == 409
     assert (await ask("POST", f"/runs/{run.id}/cancel")).status == 202

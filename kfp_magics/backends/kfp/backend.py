@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from kfp_magics import ir as irs
 from kfp_magics.backends.abilities import check_accelerators
+from kfp_magics.backends.base import has_ended
 from kfp_magics.backends.connections import Checked, Connection, Connections
 from kfp_magics.backends.kfp import natives, resumed, schedules, submission
 from kfp_magics.backends.kfp import runs as forms
@@ -372,7 +373,7 @@ class KfpBackend:
     def cancel(self, run: Run) -> None:
         """Asks for the end of a run, and looks at once what became of it; see `Backend.cancel`."""
         if run.state.final:
-            raise BackendError(f"The run {run.name!r} has ended: it is {run.state}.", f"%kfp_runs {run.id} shows it.")
+            raise has_ended(run)
         server = self._server(run.target)
         server.service.act("terminate", run.id)
         server.looks.at(run.id, now=True)

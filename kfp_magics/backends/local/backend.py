@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from kfp_magics import ir as irs
+from kfp_magics.backends.base import has_ended
 from kfp_magics.backends.local import checks, detached, lock
 from kfp_magics.backends.local import request as requests
 from kfp_magics.backends.local.executors import clean_up, executor_for
@@ -153,8 +154,9 @@ class LocalBackend:
         held = self._signed(folder, held)
         if held is None:
             stored = self._store.get(run.id)
-            if not stored.state.final:
-                self._store.save(ended(stored, State.CANCELLED, None))
+            if stored.state.final:
+                raise has_ended(stored)
+            self._store.save(ended(stored, State.CANCELLED, None))
             return
         pid, host = held
         if host != os.uname().nodename:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, BinaryIO
 
 from kfp_magics import ir as irs
+from kfp_magics.backends.base import has_ended
 from kfp_magics.backends.connections import Checked, Connection, Connections
 from kfp_magics.backends.local import request as requests
 from kfp_magics.backends.local.checks import check_arguments
@@ -276,9 +277,7 @@ class VertexBackend:
             job = looks.at(run.id, now=True).job
             if job is None or not (state := pipeline_state(job)).final:
                 raise
-            raise BackendError(
-                f"The run {run.name!r} has ended: it is {state}.", f"%kfp_runs {run.id} shows it."
-            ) from error
+            raise has_ended(replace(run, state=state)) from error
 
     def retry(self, run: Run) -> Run:
         """Refuses: Vertex AI resumes no run; see `Backend.retry`."""
