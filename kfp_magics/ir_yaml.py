@@ -19,6 +19,7 @@ else:
 
 _LARGEST = 64 << 20  # characters, with everything written out that aliases repeat
 _DEEPEST = 200
+_TOO_DEEP = "The compiled pipeline is nested too deeply."
 _HINT = "Compile the pipeline with kfp 2: kfp.compiler.Compiler().compile(pipeline, 'pipeline.yaml')"
 
 
@@ -29,6 +30,18 @@ class _Loader(_Base):
         first: [(tag, pattern) for tag, pattern in found if tag != "tag:yaml.org,2002:timestamp"]
         for first, found in _Base.yaml_implicit_resolvers.items()
     }
+
+    depth = 0
+
+    def descend_resolver(self, *_: object) -> None:
+        """Refuses a value inside too many others: composing them goes down the stack, in C to its very end."""
+        self.depth += 1  # the resolvers of paths, which nobody has, are all that is called otherwise
+        if self.depth > _DEEPEST:
+            raise DefinitionError(_TOO_DEEP, _HINT)
+
+    def ascend_resolver(self) -> None:
+        """Is back where the value stands in."""
+        self.depth -= 1
 
     def flatten_mapping(self, node: yaml.MappingNode) -> None:
         """Refuses ``<<``, whose repetitions multiply before anybody could count them; no compiler writes it."""
@@ -48,7 +61,7 @@ def documents(text: str) -> list[Json]:
     except yaml.YAMLError as error:
         raise DefinitionError(f"The compiled pipeline is no YAML: {' '.join(str(error).split())}", _HINT) from error
     except RecursionError as error:
-        raise DefinitionError("The compiled pipeline is nested too deeply.", _HINT) from error
+        raise DefinitionError(_TOO_DEEP, _HINT) from error
     return found
 
 
@@ -63,7 +76,7 @@ def _measure(value: Json, known: dict[int, tuple[int, int]], depth: int = 0) -> 
     if id(value) in known:
         return known[id(value)]
     if depth > _DEEPEST:  # or in a circle
-        raise DefinitionError("The compiled pipeline is nested too deeply.", _HINT)
+        raise DefinitionError(_TOO_DEEP, _HINT)
     parts = [_measure(one, known, depth + 1) for one in _parts(value)]
     size, height = 1 + sum(part[0] + 1 for part in parts), 1 + max((part[1] for part in parts), default=0)
     if size > _LARGEST or depth + height > _DEEPEST:

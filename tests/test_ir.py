@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -91,6 +93,34 @@ def test_what_is_no_pipeline_is_refused(change: Change, says: str) -> None:
 def test_text_that_is_none_is_refused(text: str, says: str) -> None:
     with pytest.raises(DefinitionError, match=says):
         irs.parse(text)
+
+
+def test_text_nested_without_end_breaks_no_thread_with_a_small_stack() -> None:
+    program = """
+import threading
+from kfp_magics import ir
+from kfp_magics.errors import DefinitionError
+
+def read():
+    for opens, closes, depth in (
+        ('{"a":', "}", 199), ('{"a":', "}", 100_000), ("- ", "", 100_000), ("? ", "", 100_000), ("[", "]", 100_000)
+    ):
+        try:
+            ir.parse(opens * depth + "1" + closes * depth)
+        except DefinitionError as error:
+            print(error.message)
+
+threading.stack_size(256 * 1024)
+thread = threading.Thread(target=read)
+thread.start()
+thread.join()
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    deep, *refused, brackets = done.stdout.splitlines()
+    assert "'root'" in deep  # it was read, and is no pipeline
+    assert refused == ["The compiled pipeline is nested too deeply."] * 3
+    assert "nesting depth" in brackets or "too deeply" in brackets  # libyaml has a limit of its own for brackets
 
 
 def test_what_looks_like_a_date_stays_a_text_and_aliases_are_followed() -> None:
