@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from dataclasses import replace
 
 import grpc
 import pytest
@@ -17,6 +18,7 @@ from kfp_magics.model import State
 from kfp_magics.runs.store import Store
 from kfp_magics.runs.watch import refresh
 from tests.kfp.pipelines import ir_of
+from tests.kfp.test_connecting import commanded
 from tests.vertex.conftest import ended
 from tests.vertex.server import Fault
 
@@ -197,6 +199,26 @@ def test_without_answers_a_run_says_since_when_and_why(server, settings, connect
     server.faults.clear()
     done = ended(backend, store, seen)
     assert (done.state, done.stale) == (State.SUCCEEDED, None)
+
+
+def test_a_shell_that_is_opened_while_google_is_away_does_not_call_runs_alive(server, settings, connect, store) -> None:
+    settings.server_timeout = 0.9
+    server.plan.lasts = 1e9
+    begun = [connect().submit(ir_of("plain"), {}, OPTIONS) for _ in range(5)]
+    runs = [store.save(replace(run, state=State.RUNNING)) for run in begun]
+    time.sleep(0.4)  # more than a moment ago
+    server.faults["GetPipelineJob"] = Fault(Code.UNAVAILABLE, times=10_000, message="gone fishing")
+    # Its own pace: not each run has its turn at the first look.
+    fresh = VertexBackend(settings, store, Pace(look=0.05, apart=60.0, at_once=2))
+    for run in runs:
+        seen = fresh.poll(run)
+        assert seen.state is State.RUNNING
+        assert seen.stale == max(one for one in (run.created, run.started) if one)
+        assert "gone fishing" in seen.stale_reason
+    lines = commanded("runs", KFP_MAGICS_SERVER_TIMEOUT="0.9")
+    assert sum("(stale)" in line for line in lines) == len(runs), lines
+    server.faults.clear()
+    assert connect().poll(runs[0]).stale is None
 
 
 def test_half_of_all_calls_fail_and_twenty_runs_start_once_and_end(server, settings, backend, store) -> None:

@@ -7,6 +7,7 @@ import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from kfp_magics.backends import silence
 from kfp_magics.backends.turns import Turns
 from kfp_magics.errors import BackendError, LoginError, NotFoundError, UnavailableError
 
@@ -43,21 +44,9 @@ class Look:
 
 
 def silent_since(look: Look, run: Run, patience: float) -> float | None:
-    """Since when nothing is known of a run; None while it is.
-
-    Args:
-        look: What was seen of it here.
-        run: As it is remembered.
-        patience: Seconds without an answer that are nothing to speak of.
-    """
-    now = time.time()
-    if not look.trouble or now - max(look.good if look.raw else 0.0, run.created) <= patience:
-        return None
-    if look.raw is not None:
-        return look.good
-    # Nobody here has ever seen it: what is remembered is as old as the last thing that happened to it.
-    moments = (run.created, run.started, *(one for task in run.tasks for one in (task.started, task.finished)))
-    return min(look.good, max(one for one in moments if one is not None))
+    """Since when nothing is known of a run; see `silence.silent_since`."""
+    told = look.raw is not None
+    return silence.silent_since(run, good=look.good, answered=told, trouble=look.trouble, patience=patience)
 
 
 class Looks:

@@ -16,7 +16,7 @@ from kfp_magics.backends.shown import Cells
 from kfp_magics.backends.vertex import check as checks
 from kfp_magics.backends.vertex import limits, logs, schedules
 from kfp_magics.backends.vertex import runs as forms
-from kfp_magics.backends.vertex.looks import Looks, Pace
+from kfp_magics.backends.vertex.looks import Looks, Pace, silent_since
 from kfp_magics.backends.vertex.service import Service
 from kfp_magics.backends.vertex.states import pipeline_state
 from kfp_magics.errors import BackendError, LoginError, NotFoundError, UnavailableError
@@ -165,8 +165,8 @@ class VertexBackend:
             error = Failure(message=f"{service.where} has no such run any more: somebody deleted it.")
             gone = replace(run, state=State.CANCELLED, finished=time.time(), error=error, stale=None, stale_reason="")
             return forms.Seen(run=gone, jobs={})
-        if look.trouble and time.time() - look.good > self._settings.server_timeout * _STALE_SHARE:
-            run = replace(run, stale=run.stale or look.good, stale_reason=look.trouble)
+        if (since := silent_since(look, run, self._settings.server_timeout * _STALE_SHARE)) is not None:
+            run = replace(run, stale=run.stale or since, stale_reason=look.trouble)
         elif look.job is not None:
             seen = forms.seen(look.job, self._pipeline(run.id, look.job), run)
             return replace(seen, run=replace(seen.run, tasks=self._cells.put(run.id, seen.run.tasks)))

@@ -8,6 +8,7 @@ import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from kfp_magics.backends import silence
 from kfp_magics.backends.turns import Turns
 from kfp_magics.backends.vertex.states import pipeline_state
 from kfp_magics.errors import BackendError, LoginError, NotFoundError, UnavailableError
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from google.cloud import aiplatform_v1 as vertex
 
     from kfp_magics.backends.vertex.service import Service
+    from kfp_magics.model import Run
 
 _KEPT = 500  # runs that are remembered
 _PAGE = 100  # runs that one question about changes tells of
@@ -59,6 +61,12 @@ class Look:
     due: float = 0.0
 
 
+def silent_since(look: Look, run: Run, patience: float) -> float | None:
+    """Since when nothing is known of a run; see `silence.silent_since`."""
+    told = look.job is not None
+    return silence.silent_since(run, good=look.good, answered=told, trouble=look.trouble, patience=patience)
+
+
 class Looks:
     """What Vertex AI last said of the runs of one project and region.
 
@@ -74,6 +82,7 @@ class Looks:
         self._pace = pace
         self._looks: dict[str, Look] = {}
         self._turns = Turns(pace.apart, pace.at_once)
+        self._away = ""  # why nobody is told of any run, since the last answer
         self._first: set[str] = set()  # runs that have changed
         self._since: datetime | None = None
         self._changes_due = 0.0
@@ -102,7 +111,8 @@ class Looks:
             self._ask_for_changes()
         if ask:
             self._ask_for(run_id, look)
-        return replace(look)
+        # What nobody has seen here yet is no better known than the others while Google cannot be asked.
+        return replace(look, trouble=look.trouble or ("" if look.job is not None else self._away))
 
     def _cycle(self) -> float:
         """Seconds in which each run that goes on is asked for once."""
@@ -127,8 +137,10 @@ class Looks:
             raise
         except BackendError as error:
             look.trouble = error.message
+            if isinstance(error, UnavailableError | LoginError):
+                self._away = error.message
         else:
-            look.job, look.good, look.trouble = job, time.time(), ""
+            look.job, look.good, look.trouble, self._away = job, time.time(), "", ""
 
     def _ask_for_changes(self) -> None:
         """Finds the runs that have changed since the last time; they are asked for first."""
