@@ -56,7 +56,7 @@ def prepare(
         look: Looks which images it would run in.
 
     Raises:
-        ArgumentError: An argument is missing, unknown or of the wrong type.
+        ArgumentError: An argument is missing, unknown or of the wrong type, or an option means nothing there.
         BackendError: A step asks for something that the backend cannot do.
     """
     from kfp_magics import ir as irs  # noqa: PLC0415  (reads YAML, which authoring does not)
@@ -80,8 +80,12 @@ def refuse(backend: Backend, pipeline: Pipeline, options: RunOptions) -> None:
     """Asks a backend whether it would run a pipeline, before anything is built for it.
 
     Raises:
+        ArgumentError: An option means nothing there.
         BackendError: A step asks for something that the backend cannot do.
     """
+    from kfp_magics.backends.allowed import check_executor  # noqa: PLC0415  (not needed to author)
+
+    check_executor(options.executor, backend.name)
     if isinstance(backend, Refuses):
         backend.refuse(pipeline.ir, SubmitOptions(executor=options.executor))
 

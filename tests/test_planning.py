@@ -297,7 +297,11 @@ def house(n: int = 1):
 %%%%
 %%kfp_pipeline
 def school(n: int = 1):
-    learn(n=count(n=n).output)"""
+    learn(n=count(n=n).output)
+%%%%
+%%kfp_pipeline
+def tally(n: int = 1):
+    count(n=n)"""
 
 
 def test_what_is_refused_is_refused_before_anything_is_built(tmp_path, monkeypatch) -> None:
@@ -307,12 +311,15 @@ def test_what_is_refused_is_refused_before_anything_is_built(tmp_path, monkeypat
         made.settings.registry = "localhost:9/nobody"
         for text in CELLS.split("\n%%%%\n"):
             execute(shell, text)
+    contained = {"executor": "container"}
     wrong = {
         "The step 'keep' wants a persistent volume claim, which Vertex AI": ("house", [], {"backend": "vertex"}),
         "The step 'keep' wants the persistent volume claim 'wares' at /mnt/wares": ("house", [], {"build": True}),
         "The step 'learn' wants 'NVIDIA_TESLA_T4', and Kubernetes": ("school", [], {"backend": "kfp"}),
         "has no step 'lern'": ("school", [], {"backend": "kfp", "start_from": "lern"}),
         "takes no argument 'm'": ("school", {"m": 3}, {"backend": "kfp"}),
+        "--executor container means nothing for Vertex AI": ("tally", [], {"backend": "vertex"} | contained),
+        "--executor process means nothing for a server": ("tally", [], {"backend": "kfp", "executor": "process"}),
     }
     for words, (pipeline, values, options) in wrong.items():
         with pytest.raises(KfpMagicsError, match=words) as caught:
@@ -320,6 +327,8 @@ def test_what_is_refused_is_refused_before_anything_is_built(tmp_path, monkeypat
         assert caught.value.hint
     with pytest.raises(KfpMagicsError, match="which Vertex AI does not have"):  # nor for a schedule
         made.ready("house", lambda _: pytest.fail("something was built"), RunOptions(backend="vertex"))
+    with pytest.raises(ArgumentError, match="--executor container means nothing"):  # nor for a watch
+        made.ready("tally", lambda _: pytest.fail("something was built"), RunOptions(backend="kfp", **contained))
     plan = made.prepare("school", [], RunOptions(build=True)).plan()
     assert [(step.task.id, step.unbuilt) for step in plan.steps] == [("count", True), ("learn", True)]
     assert "python:3.11-slim, built first" in repr(PlanCard(plan))

@@ -1,4 +1,4 @@
-"""Which options of a connection mean something where, and how Google's words among them are written."""
+"""Which options mean something where, and how Google's words among those of a connection are written."""
 
 from __future__ import annotations
 
@@ -33,6 +33,19 @@ def means_something(name: str, kind: str) -> bool:
     if kind == "local":
         return False
     return name in _EVERYWHERE or (name in _ON_VERTEX) == (kind == "vertex")
+
+
+def check_executor(executor: str, kind: str) -> None:
+    """Looks whether what carries out tasks can be chosen; see `RunOptions.executor`.
+
+    Raises:
+        ArgumentError: It is chosen, and tasks do not run on this machine.
+    """
+    if executor and kind != "local":
+        raise ArgumentError(
+            f"--executor {executor} means nothing for {_TAKES[kind][0]}, which carries out tasks in its own way.",
+            "Leave it out: it chooses what carries out tasks on this machine.",
+        )
 
 
 def read(given: Mapping[str, Json], kind: str) -> dict[str, Json]:

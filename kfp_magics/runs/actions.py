@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from kfp_magics import arguments
 from kfp_magics import ir as irs
+from kfp_magics.backends.allowed import check_executor
 from kfp_magics.backends.base import KeepsFiles, KeepsRuns
 from kfp_magics.backends.local import request_of
 from kfp_magics.errors import ArgumentError, BackendError
@@ -75,8 +76,11 @@ def clone(settings: Settings, backends: Mapping[str, Backend], run: Run, again: 
 
     Raises:
         NotFoundError: What the run was asked to do is no longer known.
-        ArgumentError: An argument is unknown or of the wrong type; nothing was started.
+        ArgumentError: An argument is unknown or of the wrong type, or an option means nothing there. Nothing was
+            started.
     """
+    backend = again.backend or run.backend
+    check_executor(again.executor, backend)
     request = request_of(settings, run)
     options = replace(
         request.options,
@@ -88,7 +92,7 @@ def clone(settings: Settings, backends: Mapping[str, Backend], run: Run, again: 
         key="",
     )
     values = {**request.arguments, **again.arguments}
-    return backends[again.backend or run.backend].submit(request.ir, values, options)
+    return backends[backend].submit(request.ir, values, options)
 
 
 def delete(store: Store, backends: Mapping[str, Backend], run_id: str) -> None:

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
 from kfp_magics.backends.abilities import FEATURES, IGNORED
-from kfp_magics.backends.allowed import means_something
+from kfp_magics.backends.allowed import check_executor, means_something
 from kfp_magics.backends.base import KeepsNames, KeepsPipelines, KeepsRuns
 from kfp_magics.backends.kfp import KfpBackend
 from kfp_magics.backends.local import LocalBackend
 from kfp_magics.backends.vertex import VertexBackend
 from kfp_magics.backends.vertex.limits import CANNOT
 from kfp_magics.cells.options import CellOptions
-from kfp_magics.errors import BackendError
+from kfp_magics.errors import ArgumentError, BackendError
 from kfp_magics.magics import act, look, run, servers
 from kfp_magics.model import Run
 from kfp_magics.options import CONNECT
@@ -105,6 +106,14 @@ def test_what_is_typed_is_known_to_the_backends_as_the_page_says() -> None:
         for one in re.findall(r"def (kfp_\w+)", Path(part.__file__).read_text())
     }
     assert typed - {"kfp_connect"} == {one.partition(" ")[0].removeprefix("%") for one in told if one.startswith("%")}
+
+
+def test_what_carries_out_tasks_is_chosen_where_the_page_says() -> None:
+    told = _table("What you type")["%kfp_run --executor"]
+    for column, backend in _BACKENDS.items():
+        with nullcontext() if told[column] == "yes" else pytest.raises(ArgumentError, match="--executor container"):
+            check_executor("container", backend.name)
+    assert [column for column, word in told.items() if word == "refused"] == list(_BACKENDS)[1:]
 
 
 @pytest.mark.parametrize("verb", ["%kfp_upload", "%kfp_retry"])

@@ -241,6 +241,9 @@ def test_a_run_is_cloned_to_the_server_it_came_from(server, backend, store, sett
     again = actions.clone(settings, {"kfp": backend}, run, actions.Again(name="again"))
     assert again.target == run.target
     assert server.runs[again.id].body["runtime_config"]["parameters"] == {"rows": 9}
+    with pytest.raises(ArgumentError, match="--executor container means nothing"):
+        actions.clone(settings, {"kfp": backend}, run, actions.Again(executor="container"))
+    assert len(server.runs) == 2
 
 
 def test_runs_of_others_are_listed_and_found(server, backend, store) -> None:
