@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from kfp_magics.backends.base import SubmitOptions, trigger_of
 from kfp_magics.backends.local import request_of
-from kfp_magics.errors import ArgumentError, BackendError, NotFoundError
+from kfp_magics.errors import ArgumentError, BackendError, DefinitionError, NotFoundError
 from kfp_magics.gateway import lists
 from kfp_magics.gateway.experiments import NAMED
 from kfp_magics.gateway.nodes import history, task_details
@@ -159,13 +159,10 @@ class Runs:
         run = self.run(run_id)
         with self._store.reading() as connection:
             facts = _facts(connection, [run.id])[run.id]
-        shown = self._shape(run, facts, self._experiments.ids([facts["experiment"]]))
-        with suppress(NotFoundError):  # the folder of the run is gone
-            shown["pipeline_spec"] = spec_of(request_of(self._settings, run).ir)
-        return shown
+        return self._shape(run, facts, self._experiments.ids([facts["experiment"]])) | self._spec(run)
 
     def list(self, asked: lists.Asked, experiment_id: str) -> dict[str, Json]:
-        """Reads a page of runs, with their tasks."""
+        """Reads a page of runs, with their tasks; with their compiled pipelines but for those that name a version."""
         fixed: dict[str, Json] = {"backend": _BACKEND, "kind": "pipeline"}
         if experiment_id:
             fixed[NAMED] = self._experiments.name(experiment_id)
@@ -174,7 +171,9 @@ class Runs:
             runs = _load(connection, page.born)
             facts = _facts(connection, [run.id for run in runs])
         ids = self._experiments.ids(one["experiment"] for one in facts.values())
-        return page.answer("runs", [self._shape(run, facts[run.id], ids) for run in runs])
+        specs = [{} if facts[run.id]["version_id"] else self._spec(run) for run in runs]
+        shown = [self._shape(run, facts[run.id], ids) | spec for run, spec in zip(runs, specs, strict=True)]
+        return page.answer("runs", shown)
 
     def terminate(self, run_id: str) -> None:
         """Asks for the end of a run.
@@ -214,6 +213,12 @@ class Runs:
     def delete(self, run_id: str) -> None:
         """Forgets a run that has ended, and what it left on this machine."""
         actions.delete(self._store, self._backends, self.run(run_id).id)
+
+    def _spec(self, run: Run) -> dict[str, Json]:
+        """Its compiled pipeline; nothing when the folder of the run is gone, or holds what cannot be read."""
+        with suppress(NotFoundError, DefinitionError):
+            return {"pipeline_spec": spec_of(request_of(self._settings, run).ir)}
+        return {}
 
     def _shape(self, run: Run, facts: Mapping[str, Json], experiment_ids: Mapping[str, str]) -> dict[str, Json]:
         asked = facts["cancel_asked"]

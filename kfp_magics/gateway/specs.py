@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from kfp_magics import ir as irs
@@ -13,6 +14,8 @@ from kfp_magics.packages import HINT
 
 if TYPE_CHECKING:
     from kfp_magics.model import Json
+
+_KEPT = 256  # pipelines that are kept read: a list of runs names each of them, and is asked for again and again
 
 
 def ir_of(spec: Json) -> str:
@@ -33,8 +36,9 @@ def ir_of(spec: Json) -> str:
     return text
 
 
+@lru_cache(_KEPT)
 def spec_of(ir: str) -> dict[str, Json]:
-    """A compiled pipeline as it is given back, in the shape of `ir_of`."""
+    """A compiled pipeline as it is given back, in the shape of `ir_of`; nobody may change it."""
     found = irs.parse(ir)
     spec = dict(found.spec)
     return {"pipeline_spec": spec, "platform_spec": dict(found.platform)} if found.platform else spec

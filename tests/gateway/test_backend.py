@@ -105,6 +105,33 @@ def test_a_pipeline_is_uploaded_and_scheduled_through_the_door(backend, store, t
     assert backend.schedules() == []
 
 
+def test_the_list_of_runs_names_their_pipelines_as_a_cluster_does(backend, store, shared_gateway, tmp_path: Path):
+    client = shared_gateway.client()
+    sent = backend.submit(ir_of(doubling, tmp_path), {}, SubmitOptions(name="sent"))
+    pipeline = client.upload_pipeline_from_pipeline_func(resting, pipeline_name="kept under another name")
+    version = client.list_pipeline_versions(pipeline.pipeline_id).pipeline_versions[0]
+    experiment = client.create_experiment("door").experiment_id
+    kept = client.run_pipeline(
+        experiment, "kept", pipeline_id=pipeline.pipeline_id, version_id=version.pipeline_version_id,
+        params={"seconds": 0.0},
+    )  # fmt: skip
+    named = {one.id: one.pipeline for one in backend.recent()}
+    assert (named[sent.id], named[kept.run_id]) == ("doubling", "resting")
+    rows = {one.run_id: one for one in client.list_runs(page_size=100, sort_by="created_at desc").runs}
+    assert rows[sent.id].pipeline_spec == client.get_run(sent.id).pipeline_spec
+    assert rows[sent.id].pipeline_version_reference is None
+    assert rows[kept.run_id].pipeline_version_reference.pipeline_version_id == version.pipeline_version_id
+    assert rows[kept.run_id].pipeline_spec is None  # one or the other: a version is asked for once, not with each run
+    for one in (sent.id, kept.run_id):
+        until(backend, store, store.save(backend.find(one)), lambda now: now.state.final)
+    again = KfpBackend(Settings(home=str(shared_gateway.home)), store)
+    client.delete_pipeline_version(pipeline.pipeline_id, version.pipeline_version_id)
+    assert {one.id: one.pipeline for one in again.recent()}[kept.run_id] == ""  # a version that is gone hides no run
+    client.delete_pipeline(pipeline.pipeline_id)
+    (shared_gateway.home / "runs" / sent.id.removeprefix("local-") / "pipeline.yaml").write_text("[")
+    assert {one.id: one.pipeline for one in backend.recent()}[sent.id] == ""  # nor does one that cannot be read
+
+
 def test_the_door_says_who_it_is_and_refuses_another_token(backend, monkeypatch: pytest.MonkeyPatch):
     (connection,) = [one for one in backend.connections.all().values() if one.kind == "kfp"]
     assert backend.check(connection).server == f"Kubeflow Pipelines kfp-magics {kfp_magics.__version__}"

@@ -148,12 +148,12 @@ def foreign(raw: Mapping[str, Json], service: Service) -> Run:
         service: The server.
     """
     spec: Mapping[str, Json] = raw.get("pipeline_spec") or {}
-    info = (spec.get("pipeline_spec") or spec).get("pipelineInfo") or {}
+    version: Mapping[str, Json] = raw.get("pipeline_version_reference") or {}
     run_id = str(raw.get("run_id", ""))
     known = Run(
         id=run_id,
         name="",
-        pipeline=str(info.get("name", "")),
+        pipeline=name_of(spec) if spec else service.name_in(version),
         backend="kfp",
         target=service.connection.name,
         url=service.page_url(run_id),
@@ -162,6 +162,12 @@ def foreign(raw: Mapping[str, Json], service: Service) -> Run:
         else trigger_of(str(raw.get("description", ""))) or "somebody",
     )
     return replace(seen(raw, None, known).run, pipeline=known.pipeline)
+
+
+def name_of(spec: Mapping[str, Json]) -> str:
+    """The name of a compiled pipeline in the shape of `pipeline_spec`."""
+    info = (spec.get("pipeline_spec") or spec).get("pipelineInfo") or {}
+    return str(info.get("name", ""))
 
 
 def kept(raw: Mapping[str, Json], key: str) -> Kept:

@@ -13,11 +13,12 @@ import kfp_server_api as api
 
 from kfp_magics.backends.kfp.logins import login_for
 from kfp_magics.backends.kfp.records import Metadata
+from kfp_magics.backends.kfp.runs import name_of
 from kfp_magics.backends.kfp.wire import Client, read
-from kfp_magics.errors import ArgumentError, BackendError, NotFoundError, UnavailableError, UncertainError
+from kfp_magics.errors import ArgumentError, BackendError, LoginError, NotFoundError, UnavailableError, UncertainError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     import urllib3
 
@@ -53,6 +54,7 @@ class Service:
         self.metadata = Metadata(connection.host, self._looking.post)
         self._experiments: dict[str, str] = {}
         self._names: dict[str, str] = {}
+        self._versions: dict[str, str] = {}
 
     def headers(self) -> dict[str, str]:
         """The headers that say who asks."""
@@ -295,6 +297,17 @@ class Service:
         found = _ask(pipelines.pipeline_service_get_pipeline_version, pipeline_id, version_id)
         spec: _Row = found.get("pipeline_spec", {})
         return spec
+
+    def name_in(self, reference: Mapping[str, Json]) -> str:
+        """The name in the compiled pipeline that a run refers to, asked for once; empty when it cannot be seen."""
+        version_id = reference.get("pipeline_version_id", "")
+        if version_id and version_id not in self._versions:
+            try:
+                spec = self.version_spec(reference.get("pipeline_id", ""), version_id)
+            except (NotFoundError, LoginError):  # deleted since, or not for this login
+                spec = {}
+            self._versions[version_id] = name_of(spec)
+        return self._versions.get(version_id, "")
 
     # Recurring runs
 
