@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
 
@@ -10,6 +11,7 @@ from kfp import compiler
 
 from kfp_magics.backends.base import SubmitOptions
 from kfp_magics.backends.local import LocalBackend
+from kfp_magics.errors import BackendError
 from kfp_magics.model import Run, State, Task
 from kfp_magics.runs.store import Store
 from kfp_magics.settings import Settings
@@ -28,7 +30,8 @@ class Engine:
 
     def __exit__(self, *_: object) -> None:
         for run in self.store.unfinished():
-            self.backend.cancel(run)
+            with suppress(BackendError):  # it has just ended by itself
+                self.backend.cancel(run)
             self.end(run)
         self.store.close()
 
