@@ -232,6 +232,7 @@ def compile_pipeline(
         kfp.compiler.Compiler().compile(component, str(path))
         text = hand_down(path.read_text(encoding="utf-8"))
     parsed = irs.parse(text)
+    irs.refuse_unmade(parsed)
     used = dict(_used(parsed, components or {}))
     return Pipeline(
         name=irs.name(parsed),

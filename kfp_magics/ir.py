@@ -120,6 +120,28 @@ def parse(text: str) -> IR:
     return ir
 
 
+def refuse_unmade(ir: IR) -> None:
+    """Refuses conditions that read what nobody hands out: no cluster gets past them, and neither does this machine.
+
+    Raises:
+        DefinitionError: There is one; KFP's compiler (2.17) writes it where no step takes a ``dsl.OneOf``.
+    """
+    for component in (ir.spec["root"], *ir.spec["components"].values()):
+        tasks = component.get("dag", {}).get("tasks", {})
+        for key, task in tasks.items():
+            condition = task.get("triggerPolicy", {}).get("condition", "")
+            for name, source in task.get("inputs", {}).get("parameters", {}).items():
+                if (wanted := source.get("taskOutputParameter")) is None or f"['{name}']" not in condition:
+                    continue
+                made = ir.component(tasks[wanted["producerTask"]]).get("outputDefinitions", {}).get("parameters", {})
+                if wanted["outputParameterKey"] not in made:
+                    raise DefinitionError(
+                        f"The condition of {key!r} reads what {wanted['producerTask']!r} does not hand out: "
+                        "KFP's compiler forgets a dsl.OneOf that no step takes.",
+                        "Let a step take it as well, say the first in that dsl.If.",
+                    )
+
+
 def _check_version(spec: Mapping[str, Json]) -> None:
     version = str(spec.get("schemaVersion", _SCHEMA))
     if version.partition(".")[0] != _SCHEMA:

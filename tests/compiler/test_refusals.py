@@ -207,3 +207,31 @@ def test_compiled_whole_or_not_at_all(with_steps: Session, tmp_path: Path) -> No
 def test_defaults_of_a_compiled_pipeline_have_their_types(with_steps: Session) -> None:
     composed = with_steps.pipeline("def p(n: int = 1, rate: float = 2.0, on: bool = True):\n    make(n=n)\n")
     assert repr(composed) == "pipeline p(n: int = 1, on: bool = True, rate: float = 2.0)"
+
+
+CHOICE = """
+def p(n: int = 3):
+    with dsl.If(n > 1):
+        one = say(word='one')
+    with dsl.Else():
+        two = say(word='two')
+    chosen = dsl.OneOf(one.output, two.output)
+    with dsl.If(chosen == 'one'):
+        make(n=1)
+"""
+
+
+def test_a_condition_on_a_choice_that_kfp_does_not_hand_out(with_steps: Session, define: Any, tmp_path: Path) -> None:
+    define("def say(word: str) -> str:\n    return word\n")
+    with pytest.raises(DefinitionError, match="'condition-4' reads what 'condition-branches-1' does not") as caught:
+        with_steps.pipeline(CHOICE)
+    assert caught.value.hint.startswith("Let a step take it as well")
+    with_steps.pipeline(CHOICE.replace("make(n=1)", "say(word=chosen)"))
+    ir = with_steps.resolve("p").ir
+    output = " pipelinechannel--condition-branches-1-oneof-1:\n"
+    assert output in ir
+    compiled = tmp_path / "by_kfp.yaml"  # somebody else's compiler forgot it
+    compiled.write_text(ir.replace(output, " forgotten:\n"), encoding="utf-8")
+    with pytest.raises(DefinitionError, match="does not hand out"):
+        with_steps.run(str(compiled))
+    assert not with_steps.store.list()

@@ -25,7 +25,9 @@ def check_arguments(ir: IR, given: Mapping[str, Json], options: SubmitOptions) -
 
     Raises:
         ArgumentError: One is missing, unknown or of the wrong type.
+        DefinitionError: No arguments would do: a condition reads what nobody makes.
     """
+    irs.refuse_unmade(ir)
     ports = {port.name: port for port in irs.parameters(ir)}
     of = f"pipeline {irs.name(ir)!r}"
     for name in (*given, *options.input_artifacts):
