@@ -7,6 +7,7 @@ import json
 from typing import TYPE_CHECKING
 
 from kfp_magics.errors import ArgumentError, did_you_mean
+from kfp_magics.model import MISSING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
 _TRUE = frozenset({"true", "yes", "on", "1"})
 _FALSE = frozenset({"false", "no", "off", "0"})
+_THE_WORD = frozenset({"'None'", '"None"'})
 
 
 def split_words(words: Iterable[str]) -> dict[str, str]:
@@ -49,7 +51,7 @@ def typed(texts: Mapping[str, str], parameters: Iterable[Port], of: str) -> dict
         of: What takes them, for messages: ``pipeline 'babyweight'``.
 
     Returns:
-        Parameter name → value of the declared type.
+        Parameter name → value of the declared type; None for one that is to be left out, see `given`.
 
     Raises:
         ArgumentError: A name is unknown, or a text does not read as its type.
@@ -64,14 +66,24 @@ def typed(texts: Mapping[str, str], parameters: Iterable[Port], of: str) -> dict
     return values
 
 
+def given(values: Mapping[str, Json], parameters: Iterable[Port]) -> dict[str, Json]:
+    """Leaves out what is None and has no other default: servers of KFP refuse null, and mean it where nothing is."""
+    by_itself = {port.name for port in parameters if _may_be_none(port)}
+    return {name: value for name, value in values.items() if value is not None or name not in by_itself}
+
+
 def read_value(text: str, port: Port) -> Json:
     """Reads one text as the type of its port; strings stay as they are.
+
+    ``None`` is None where that is the default; the word itself is then written in quotes, ``"'None'"`` in a shell.
 
     Raises:
         ArgumentError: The text does not read as that type.
     """
+    if _may_be_none(port) and text == "None":
+        return None
     if port.type == "str":
-        return text
+        return "None" if _may_be_none(port) and text in _THE_WORD else text
     try:
         return _READERS[port.type](text)
     except (ValueError, SyntaxError, KeyError) as error:
@@ -80,6 +92,10 @@ def read_value(text: str, port: Port) -> Json:
             f"The argument {port.name!r} wants {port.type}, and {text!r} is none.",
             f"Write for example {port.name}={example}",
         ) from error
+
+
+def _may_be_none(port: Port) -> bool:
+    return port.optional and port.default is MISSING
 
 
 def _read_bool(text: str) -> bool:

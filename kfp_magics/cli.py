@@ -110,7 +110,7 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParse
 
     run = commands.add_parser("run", help="run a pipeline of a notebook, or an IR file")
     run.add_argument("source", help="notebook (.ipynb), Python (.py, .py:FUNCTION), or compiled (.yaml, .zip, .tar.gz)")
-    run.add_argument("values", nargs="*", metavar="key=value", help="arguments of the pipeline")
+    run.add_argument("values", nargs="*", metavar="key=value", help="arguments of the pipeline; None for no value")
     run.add_argument("--pipeline", default="", help="which pipeline of the file; needed when it has several")
     run.add_argument("--name", default="", help="display name of the run")
     run.add_argument("--experiment", default="", help="KFP experiment")

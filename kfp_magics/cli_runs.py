@@ -39,7 +39,7 @@ def add(commands: Commands, follow: Follow, spoken: Spoken, at: At) -> None:
         acting.set_defaults(command=_cancel if name == "cancel" else lambda words: _retry(words, follow))
     clone = commands.add_parser("clone", help="start a run again, with the arguments that it had")
     clone.add_argument("run", nargs="?", default="", help=_RUN)
-    clone.add_argument("values", nargs="*", metavar="key=value", help="arguments to change")
+    clone.add_argument("values", nargs="*", metavar="key=value", help="arguments to change; None for no value")
     clone.add_argument("--name", default="", help="display name of the run")
     clone.add_argument("--experiment", default="", help="KFP experiment; as before when left out")
     clone.add_argument("--no-cache", action="store_true", help="run every task again")

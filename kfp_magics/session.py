@@ -258,9 +258,9 @@ class Session:
         """Types the arguments of a pipeline: ``key=value`` words, or values by name."""
         from collections.abc import Mapping  # noqa: PLC0415  (at run time only here)
 
-        if isinstance(given, Mapping):
-            return dict(given)
-        return words_.typed(words_.split_words(given), pipeline.parameters, f"pipeline {pipeline.name!r}")
+        if not isinstance(given, Mapping):
+            given = words_.typed(words_.split_words(given), pipeline.parameters, f"pipeline {pipeline.name!r}")
+        return words_.given(given, pipeline.parameters)
 
     def wait(self, run: Run, on_change: Callable[[Run], None] | None = None) -> Run:
         """Waits until a run has ended.

@@ -13,7 +13,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from kfp_magics import live
-from kfp_magics.arguments import read_value
+from kfp_magics.arguments import given, read_value
 from kfp_magics.errors import ArgumentError, NotFoundError, WaitInterrupted, did_you_mean
 from kfp_magics.ir import look_up
 from kfp_magics.model import MISSING, Component, Json, Port, Run, Task
@@ -96,7 +96,7 @@ def feed(component: Component, texts: Mapping[str, str], namespace: Mapping[str,
         for name, text in texts.items()
         if not ports[name].is_parameter
     }
-    return Feed(parameters=parameters, artifacts=artifacts)
+    return Feed(parameters=given(parameters, component.inputs), artifacts=artifacts)
 
 
 @contextmanager

@@ -75,6 +75,29 @@ def test_texts_that_do_not(kind: str, text: str) -> None:
     assert read_value(example, Port(name="a", type=kind)) is not None
 
 
+@pytest.mark.parametrize(
+    ("port", "text", "value"),
+    [
+        (Port(name="a", type="str", optional=True), "None", None),
+        (Port(name="a", type="int", optional=True), "None", None),
+        (Port(name="a", type="list", optional=True), "None", None),
+        (Port(name="a", type="str", optional=True), "'None'", "None"),
+        (Port(name="a", type="str", optional=True), '"None"', "None"),
+        (Port(name="a", type="str", optional=True), "'x'", "'x'"),
+        (Port(name="a", type="str"), "None", "None"),
+        (Port(name="a", type="str", optional=True, default="x"), "None", "None"),
+    ],
+)
+def test_none_is_no_value_where_that_is_the_default_and_a_word_elsewhere(port: Port, text: str, value: Any) -> None:
+    assert read_value(text, port) == value
+
+
+def test_none_is_refused_where_a_value_is_needed() -> None:
+    for port in (Port(name="a", type="int"), Port(name="a", type="int", optional=True, default=3)):
+        with pytest.raises(ArgumentError, match="'a' wants int, and 'None' is none"):
+            read_value("None", port)
+
+
 def test_only_what_is_declared_can_be_given() -> None:
     ports = [Port(name=f"a_{kind}", type=kind) for kind in PARAMETER_TYPES]
     assert typed({"a_int": "1", "a_bool": "no"}, ports, "pipeline 'p'") == {"a_int": 1, "a_bool": False}

@@ -142,6 +142,19 @@ def test_what_differs_between_two_runs(calc: Run) -> None:
     assert clone.run.task("make").outputs == {"Output": 16}
 
 
+def test_none_is_no_value_and_in_quotes_a_word(calc: Run) -> None:
+    calc(
+        "%%kfp_component\nfrom typing import Optional\ndef told(o: Optional[str] = None) -> str:\n    return repr(o)\n"
+    )
+    calc("%%kfp_pipeline\nfrom typing import Optional\ndef tell(o: Optional[str] = None):\n    told(o=o)\n")
+    none = calc("%kfp_run tell o=None --wait").run
+    word = calc("%kfp_run tell \"o='None'\" --wait").run
+    again = calc(f"%kfp_clone {word.id} o=None --wait").run
+    assert [one.parameters for one in (none, word, again)] == [{}, {"o": "None"}, {}]
+    assert [one.task("told").outputs["Output"] for one in (none, word, again)] == ["None", "'None'", "None"]
+    assert calc("%kfp_try told o=None").trial.run.task("told").outputs["Output"] == "None"
+
+
 def test_the_cell_comes_back_at_once_and_the_run_goes_on(calc: Run) -> None:
     calc("%%kfp_component\nimport time\ndef slow() -> int:\n    time.sleep(600)\n    return 1\n")
     live = calc("%kfp_run slow")

@@ -42,7 +42,7 @@ class ActMagics(KfpMagics):
 
     @magic_arguments()
     @argument("run", nargs="?", default="", help=_RUN)
-    @argument("values", nargs="*", help="parameter=value to change.")
+    @argument("values", nargs="*", help="parameter=value to change; None for no value.")
     @start_arguments
     @line_magic
     def kfp_clone(self, line: str) -> LiveRun:

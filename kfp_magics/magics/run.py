@@ -41,7 +41,7 @@ class RunMagics(KfpMagics):
 
     @magic_arguments()
     @argument("pipeline", help="Name of a pipeline, a step or a kfp function, or the path of an IR file.")
-    @argument("values", nargs="*", help="parameter=value")
+    @argument("values", nargs="*", help="parameter=value; None for no value, \"'None'\" for the word.")
     @start_arguments
     @part_arguments
     @line_magic

@@ -91,7 +91,8 @@ def clone(settings: Settings, backends: Mapping[str, Backend], run: Run, again: 
         started_by=again.started_by,
         key="",
     )
-    values = {**request.arguments, **again.arguments}
+    ports = irs.parameters(irs.parse(request.ir))
+    values = arguments.given({**request.arguments, **again.arguments}, ports)
     return backends[backend].submit(request.ir, values, options)
 
 

@@ -61,11 +61,11 @@ def rule_of(pipeline: Pipeline, wanted: Wanted) -> Rule:
     for key, text in split_words(wanted.values).items():
         if key not in ports:
             raise ArgumentError(f"The pipeline {pipeline.name!r} takes no argument {key!r}.", did_you_mean(key, ports))
-        if ports[key].type == "str" or _asks(text):
+        if _asks(text):
             templates[key] = text
             as_json += [key] if ports[key].type != "str" else []
-        else:
-            templates[key] = read_value(text, ports[key])
+        elif (value := read_value(text, ports[key])) is not None:
+            templates[key] = value
     if wanted.function and (unknown := unavailable(wanted.function)):
         name, line = next(iter(unknown.items()))
         raise NamesError(
