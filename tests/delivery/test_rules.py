@@ -12,8 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kfp_magics import ir as irs
 from kfp_magics.delivery.newdata import rules
+from kfp_magics.delivery.newdata.making import Wanted, rule_of
 from kfp_magics.delivery.newdata.rules import FINALIZED, NewObject, Rule, RuleError, literal
+from kfp_magics.model import Pipeline
 
 
 def made(name: str, bucket: str = "data", generation: str = "1", **more: Any) -> NewObject:
@@ -243,3 +246,15 @@ print(rule.matches(found), json.dumps(rule.parameters([found])))
         [sys.executable, "-I", "-S", "-c", program, str(tmp_path), asked], capture_output=True, text=True, check=True
     )
     assert done.stdout == 'True {"data": "gs://data/in/a"}\n'
+
+
+def test_none_is_no_value_of_a_parameter_that_is_none_by_itself() -> None:
+    declared = {"data": {"parameterType": "STRING"}, "seed": {"parameterType": "NUMBER_INTEGER", "isOptional": True}}
+    ir = json.dumps({"root": {"dag": {}, "inputDefinitions": {"parameters": declared}}, "pipelineInfo": {"name": "p"}})
+    pipeline = Pipeline(name="p", ir=ir, parameters=irs.parameters(irs.parse(ir)))
+
+    def templates(*values: str) -> dict[str, Any]:
+        return dict(rule_of(pipeline, Wanted(on="gs://data/in/*", values=values)).templates)
+
+    assert templates("data=$uri", "seed=None") == {"data": "$uri"}
+    assert templates("data=None", "seed=3") == {"data": "None", "seed": 3}
