@@ -129,17 +129,27 @@ def refuse_unmade(ir: IR) -> None:
     for component in (ir.spec["root"], *ir.spec["components"].values()):
         tasks = component.get("dag", {}).get("tasks", {})
         for key, task in tasks.items():
-            condition = task.get("triggerPolicy", {}).get("condition", "")
             for name, source in task.get("inputs", {}).get("parameters", {}).items():
-                if (wanted := source.get("taskOutputParameter")) is None or f"['{name}']" not in condition:
+                if (wanted := source.get("taskOutputParameter")) is None:
                     continue
                 made = ir.component(tasks[wanted["producerTask"]]).get("outputDefinitions", {}).get("parameters", {})
-                if wanted["outputParameterKey"] not in made:
+                if wanted["outputParameterKey"] not in made and (asks := _condition_on(ir, key, task, name)):
                     raise DefinitionError(
-                        f"The condition of {key!r} reads what {wanted['producerTask']!r} does not hand out: "
+                        f"The condition of {asks!r} reads what {wanted['producerTask']!r} does not hand out: "
                         "KFP's compiler forgets a dsl.OneOf that no step takes.",
                         "Let a step take it as well, say the first in that dsl.If.",
                     )
+
+
+def _condition_on(ir: IR, key: str, task: Mapping[str, Json], name: str) -> str:
+    """The task whose condition reads an input: this one, or one in it that it is handed down to; empty when none."""
+    if f"['{name}']" in task.get("triggerPolicy", {}).get("condition", ""):
+        return key
+    for inner, one in ir.component(task).get("dag", {}).get("tasks", {}).items():
+        for taken, source in one.get("inputs", {}).get("parameters", {}).items():
+            if source.get("componentInputParameter") == name and (found := _condition_on(ir, inner, one, taken)):
+                return found
+    return ""
 
 
 def _check_version(spec: Mapping[str, Json]) -> None:

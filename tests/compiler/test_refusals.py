@@ -226,6 +226,9 @@ def test_a_condition_on_a_choice_that_kfp_does_not_hand_out(with_steps: Session,
     with pytest.raises(DefinitionError, match="'condition-4' reads what 'condition-branches-1' does not") as caught:
         with_steps.pipeline(CHOICE)
     assert caught.value.hint.startswith("Let a step take it as well")
+    inside = CHOICE.replace("        make(n=1)", "        make(n=1)\n    with dsl.Else():\n        make(n=2)")
+    with pytest.raises(DefinitionError, match="'condition-5' reads what 'condition-branches-1' does not"):
+        with_steps.pipeline(inside)
     with_steps.pipeline(CHOICE.replace("make(n=1)", "say(word=chosen)"))
     ir = with_steps.resolve("p").ir
     output = " pipelinechannel--condition-branches-1-oneof-1:\n"
