@@ -26,6 +26,7 @@ class CheckedCard(Text):
 
     checked: Checked
     first: str = ""
+    _in_columns = False
 
     def __repr__(self) -> str:
         one = self.checked.connection

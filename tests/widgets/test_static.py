@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from kfp_magics.backends.connections import Checked, parse
 from kfp_magics.live import ArtifactFile
 from kfp_magics.model import Artifact, Failure, Run, State, Task
 from kfp_magics.pods import PodOptions, Toleration
@@ -18,6 +19,7 @@ from kfp_magics.trying import Trial
 from kfp_magics.widgets.cards import ArtifactsTable, RunsTable, TrialCard, _pod_text
 from kfp_magics.widgets.html import pipeline_html, run_html
 from kfp_magics.widgets.pipeline import PipelineView
+from kfp_magics.widgets.servers import CheckedCard
 
 EXAMPLE = Run.from_json(json.loads((Path(__file__).parent.parent / "data" / "run.json").read_text(encoding="utf-8")))
 EVIL = "<script>alert(1)</script>'\"><img src=x onerror=alert(2)>&"
@@ -160,6 +162,8 @@ def test_as_text() -> None:
     )
     assert repr(view).splitlines() == ["pipeline p", "  · a", "  · g", "    · b"]
     assert "white-space:pre;" in RunsTable([])._repr_html_()  # columns stay columns in a narrow cell
+    said = Checked(connection=parse("https://pipelines.example"), server="KFP", remarks=("word " * 50,))
+    assert "white-space:pre-wrap;" in CheckedCard(said)._repr_html_()
 
 
 def test_the_pod_in_words() -> None:
