@@ -122,7 +122,7 @@ def test_mistakes_and_failures_are_shown_without_a_stack(kernel: Kernel) -> None
     assert error["ename"] == "NotFoundError"
     assert error["traceback"] == [
         "There is no pipeline or step 'nothing'.",
-        "Define one with %%kfp_pipeline, or give the path of an IR file (.yaml).",
+        "Define one with %%kfp_pipeline, or give a file: pipeline.py, pipeline.yaml.",
     ]
     kernel.run(FAILS)
     status, shown = kernel.run("%kfp_run fails --wait")

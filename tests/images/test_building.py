@@ -81,7 +81,8 @@ def test_a_build_is_seen_like_any_run(session: Session) -> None:
     assert session.sources(run)["train"].cell_id == "cell-1"
     with pytest.raises(BackendError, match="not resumed"):
         session.retry(run.id)
-    assert session.cancel(run.id).state is State.SUCCEEDED
+    with pytest.raises(BackendError, match="has ended: it is succeeded"):
+        session.cancel(run.id)
 
 
 def test_runs_use_digests(session: Session, tmp_path: Path) -> None:

@@ -146,6 +146,9 @@ class LocalBackend:
 
     def cancel(self, run: Run) -> None:
         """Asks for the end of a run; asked again, ends its exit handlers too; see `Backend.cancel`."""
+        stored = self._store.get(run.id)
+        if stored.state.final:
+            raise has_ended(stored)
         folder = requests.folder_of(self._settings, run.id)
         held = lock.holder(folder) if folder.is_dir() else None
         if held is not None and run.kind == "build":
@@ -153,9 +156,6 @@ class LocalBackend:
             return
         held = self._signed(folder, held)
         if held is None:
-            stored = self._store.get(run.id)
-            if stored.state.final:
-                raise has_ended(stored)
             self._store.save(ended(stored, State.CANCELLED, None))
             return
         pid, host = held
