@@ -428,9 +428,9 @@ class KfpServer:
         bodies = [one.body for one in self.runs.values()]
         if asked.get("experiment_id"):
             bodies = [one for one in bodies if one["experiment_id"] == asked["experiment_id"]]
-        shown = [{**one, "state": self.shown(one["run_id"]).get("state")} for one in bodies]
-        shown = shown if '"state"' in asked.get("filter", "") else bodies
-        found = self.filtered(shown, asked)
+        if '"state"' in asked.get("filter", ""):
+            bodies = [{**one, "state": self.shown(one["run_id"]).get("state")} for one in bodies]
+        found = self.filtered(bodies, asked)
         found.sort(key=lambda one: one["created_at"], reverse="desc" in asked.get("sort_by", ""))
         full = self.links == "native" and asked.get("view") == "FULL"
         size = min(int(asked.get("page_size") or 20), 100 if full else 200)
