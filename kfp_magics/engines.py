@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import json
 import shutil
 import subprocess
@@ -11,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kfp_magics import addresses
 from kfp_magics.errors import EngineError
 
 if TYPE_CHECKING:
@@ -140,10 +140,7 @@ def is_loopback(reference: str) -> bool:
         name = host.partition("]")[0].lstrip("[")
     if name == "localhost" or name.endswith(".localhost"):
         return ":" in host  # "localhost/name" is what podman calls an image that is only here
-    try:
-        return ipaddress.ip_address(name).is_loopback
-    except ValueError:
-        return False
+    return addresses.is_loopback(name)
 
 
 def names(engine: Engine, reference: str) -> tuple[str, ...]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import re
 from contextlib import contextmanager
@@ -13,6 +12,8 @@ from urllib.parse import urlsplit
 import google.auth
 from google.api_core import exceptions
 from google.auth.exceptions import DefaultCredentialsError, GoogleAuthError
+
+from kfp_magics import addresses
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -207,11 +208,7 @@ def transport(kind: Any, endpoint: str, credentials: object, host: str = "") -> 
 
 def is_loopback(endpoint: str) -> bool:
     """Whether an address is one of this machine."""
-    host = urlsplit(endpoint).hostname or ""
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+    return addresses.is_loopback(urlsplit(endpoint).hostname or "")
 
 
 def first_line(error: object) -> str:

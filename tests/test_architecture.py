@@ -15,12 +15,12 @@ ROOT = Path(kfp_magics.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
 COMPILER = {"compiler"} | {f"compiler_{part}" for part in ("files", "images", "parts", "pods", "refusals")}
 LAYERS = (
-    {"model", "pods", "errors", "settings", "options"},
+    {"model", "pods", "errors", "settings", "options", "addresses"},
     {"ir", "ir_yaml", "engines", "google", "installer", "mlmd", "outputs", "cutting", "packages", "reusing"},
     COMPILER | {"cells", "compiler_channels", "parts", "images", "backends", "runs", "arguments", "live"} | {"sources"},
     {"handles", "authoring", "building", "trying", "definitions", "estimating", "planning", "servers", "starting"}
     | {"server", "gateway", "delivery", "doctor"},
-    {"session"},
+    {"session", "scheduling"},
     {"magics", "widgets"},
     {"cli_delivery", "cli_runs", "cli_servers", "cli_setup"},
     {"cli"},

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import json
 import os
 import re
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast, get_args
 from urllib.parse import urlsplit
 
+from kfp_magics.addresses import is_loopback
 from kfp_magics.backends import allowed
 from kfp_magics.errors import ArgumentError, NotFoundError, StoreError, did_you_mean
 
@@ -237,14 +237,6 @@ def _check(given: Mapping[str, Json]) -> None:
     used = [f"--{name.replace('_', '-')}" for name in _LOGINS if given.get(name)]
     if len(used) > 1:
         raise ArgumentError(f"Only one login can be used, not {' and '.join(used)}.", "Leave the others out.")
-
-
-def is_loopback(name: str) -> bool:
-    """Whether a host is this machine."""
-    try:
-        return ipaddress.ip_address(name).is_loopback
-    except ValueError:
-        return name == "localhost"
 
 
 class Connections:

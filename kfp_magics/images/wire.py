@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import email.utils
-import ipaddress
 import logging
 import random
 import ssl
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import httpx
 
-from kfp_magics import __version__
+from kfp_magics import __version__, addresses
 from kfp_magics.errors import RegistryError, RegistryUnavailableError
 from kfp_magics.images.references import api_host
 
@@ -359,9 +358,4 @@ def is_loopback(host: str) -> bool:
     name = host.partition("]")[0].removeprefix("[") if host.startswith("[") else host
     if name.count(":") == 1:
         name = name.partition(":")[0]
-    if name == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(name).is_loopback
-    except ValueError:
-        return False
+    return addresses.is_loopback(name)

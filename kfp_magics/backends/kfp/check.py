@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from kfp_magics.backends.connections import Checked, is_loopback
+from kfp_magics.addresses import is_loopback
+from kfp_magics.backends.connections import Checked
 from kfp_magics.backends.kfp.logins import claims_of
 from kfp_magics.backends.kfp.natives import tells_all
 from kfp_magics.errors import LoginError

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
-from kfp_magics.backends.connections import is_loopback
+from kfp_magics.addresses import is_loopback
 from kfp_magics.errors import BackendError, UnavailableError
 
 if TYPE_CHECKING:
