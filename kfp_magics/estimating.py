@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -48,10 +49,11 @@ def times(store: Store, pipeline: str, backend: str) -> Times:
     for run in store.list(pipeline=pipeline, states=_ENDED, limit=_LOOKED_AT):
         if run.backend != backend:
             continue
-        for task in store.get(run.id).tasks:
+        tasks = store.get(run.id).tasks
+        members = Counter(task.parent for task in tasks)
+        for task in tasks:
             if task.kind == "loop" and task.state is State.SUCCEEDED:
-                iterations = sum(one.parent == task.id for one in store.get(run.id).tasks)
-                items.setdefault(_starred(task.id), []).append(iterations)
+                items.setdefault(_starred(task.id), []).append(members[task.id])
             elif task.state is State.SUCCEEDED and not task.cached and task.started and task.finished:
                 took.setdefault(task.component, []).append(max(0.0, task.finished - task.started))
     return Times(
@@ -87,7 +89,7 @@ def _of_group(
         task, inner = tasks[key], ir.component(tasks[key])
         longest = work = seconds.get(prefix + key, 0.0)
         if "dag" in inner:
-            loop = bool({"parameterIterator", "artifactIterator"} & task.keys())
+            loop = irs.is_loop(task)
             longest, work = _of_group(ir, inner, f"{prefix}{key}/{'*/' if loop else ''}", seconds, items)
             if loop:
                 number = _items(task, items.get(prefix + key, 1))

@@ -6,11 +6,12 @@ import json
 import re
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import lru_cache
 from graphlib import CycleError, TopologicalSorter
 from typing import TYPE_CHECKING, TypeVar
 
 from kfp_magics.errors import ArgumentError, DefinitionError
-from kfp_magics.ir_yaml import documents
+from kfp_magics.ir_yaml import HINT, documents
 from kfp_magics.model import MISSING, Port, Task
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ TYPES = {
 }
 """KFP's words for types of parameters → ours."""
 _SCHEMA = "2"  # the first number of KFP's schemaVersion; those behind it only add to it
-_HINT = "Compile the pipeline with kfp 2: kfp.compiler.Compiler().compile(pipeline, 'pipeline.yaml')"
+_KEPT = 8  # pipelines that are kept read: whoever starts one asks for it several times
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -91,8 +92,9 @@ def spec_of(ir: IR, *, cache: bool) -> dict[str, Json]:
     return spec
 
 
+@lru_cache(_KEPT)
 def parse(text: str) -> IR:
-    """Reads and checks a compiled pipeline.
+    """Reads and checks a compiled pipeline; whoever changes something of it changes a copy.
 
     Args:
         text: YAML or JSON; a second document may hold the platform part.
@@ -103,17 +105,17 @@ def parse(text: str) -> IR:
     found = documents(text)
     spec = found[0] if found else None
     if not isinstance(spec, dict):
-        raise DefinitionError("The compiled pipeline is empty, or no YAML mapping.", _HINT)
+        raise DefinitionError("The compiled pipeline is empty, or no YAML mapping.", HINT)
     spec = spec.get("pipelineSpec", spec)
     if "apiVersion" in spec and "kind" in spec:
         by = ", as KFP 1 compiled pipelines" if spec["kind"] == "Workflow" else ""
-        raise DefinitionError(f"This is a Kubernetes {spec['kind']}{by}, not KFP v2 IR.", _HINT)
+        raise DefinitionError(f"This is a Kubernetes {spec['kind']}{by}, not KFP v2 IR.", HINT)
     if "implementation" in spec:
-        raise DefinitionError("This is a KFP component of version 1, not a compiled pipeline.", _HINT)
+        raise DefinitionError("This is a KFP component of version 1, not a compiled pipeline.", HINT)
     if not isinstance(spec.get("root"), dict) or "dag" not in spec["root"]:
-        raise DefinitionError("The compiled pipeline has no 'root' with a 'dag'.", _HINT)
+        raise DefinitionError("The compiled pipeline has no 'root' with a 'dag'.", HINT)
     if len(found) > 2 or not all(isinstance(one, dict) for one in found):
-        raise DefinitionError("Behind the compiled pipeline stands more than its platform part.", _HINT)
+        raise DefinitionError("Behind the compiled pipeline stands more than its platform part.", HINT)
     _check_version(spec)
     ir = IR(text=text, spec={"components": {}, **spec}, platform=found[1] if len(found) > 1 else {})
     _check(ir)
@@ -168,7 +170,7 @@ def _check(ir: IR) -> None:
         if "dag" in component:
             _check_dag(ir, component, repr(name))
         elif not (executor := ir.executor(component)):
-            raise DefinitionError(f"The component {name!r} has neither a DAG nor an executor.", _HINT)
+            raise DefinitionError(f"The component {name!r} has neither a DAG nor an executor.", HINT)
         else:
             _check_container(executor.get("container", {}), name)
     inside = {
@@ -182,7 +184,7 @@ def _check_container(container: Mapping[str, Json], name: str) -> None:
     for part in ("command", "args"):
         words = container.get(part, [])
         if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
-            raise DefinitionError(f"The {part} of the component {name!r} is no list of texts.", _HINT)
+            raise DefinitionError(f"The {part} of the component {name!r} is no list of texts.", HINT)
 
 
 def _check_dag(ir: IR, component: Mapping[str, Json], where: str) -> None:
@@ -190,10 +192,10 @@ def _check_dag(ir: IR, component: Mapping[str, Json], where: str) -> None:
     for key, task in tasks.items():
         name = task.get("componentRef", {}).get("name")
         if name not in ir.spec["components"]:
-            raise DefinitionError(f"The task {key!r} refers to a component {name!r} that is not there.", _HINT)
+            raise DefinitionError(f"The task {key!r} refers to a component {name!r} that is not there.", HINT)
         for needed in needs(task):
             if needed not in tasks:
-                raise DefinitionError(f"The task {key!r} needs {needed!r}, which is not in {where}.", _HINT)
+                raise DefinitionError(f"The task {key!r} needs {needed!r}, which is not in {where}.", HINT)
     _refuse_circles({key: set(needs(task)) for key, task in tasks.items()}, f"The tasks of {where} wait for each other")
 
 
@@ -375,13 +377,18 @@ def static_task(ir: IR, key: str, spec: Mapping[str, Json], prefix: str) -> Task
 
 
 def _kind(key: str, spec: Mapping[str, Json], component: Mapping[str, Json], executor: Mapping[str, Json]) -> TaskKind:
-    if "parameterIterator" in spec or "artifactIterator" in spec:
+    if is_loop(spec):
         return "loop"
     if "dag" not in component:
         return "importer" if "importer" in executor else "step"
     if spec.get("triggerPolicy", {}).get("condition"):
         return "condition"
     return "exit-handler" if key.startswith("exit-handler-") else "group"
+
+
+def is_loop(spec: Mapping[str, Json]) -> bool:
+    """Whether a task is carried out for each of several items."""
+    return "parameterIterator" in spec or "artifactIterator" in spec
 
 
 def constant_items(spec: Mapping[str, Json]) -> list[str]:

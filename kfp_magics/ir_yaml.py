@@ -20,7 +20,8 @@ else:
 _LARGEST = 64 << 20  # characters, with everything written out that aliases repeat
 _DEEPEST = 200
 _TOO_DEEP = "The compiled pipeline is nested too deeply."
-_HINT = "Compile the pipeline with kfp 2: kfp.compiler.Compiler().compile(pipeline, 'pipeline.yaml')"
+HINT = "Compile the pipeline with kfp 2: kfp.compiler.Compiler().compile(pipeline, 'pipeline.yaml')"
+"""What to type to get a compiled pipeline that reads."""
 
 
 class _Loader(_Base):
@@ -37,7 +38,7 @@ class _Loader(_Base):
         """Refuses a value inside too many others: composing them goes down the stack, in C to its very end."""
         self.depth += 1  # the resolvers of paths, which nobody has, are all that is called otherwise
         if self.depth > _DEEPEST:
-            raise DefinitionError(_TOO_DEEP, _HINT)
+            raise DefinitionError(_TOO_DEEP, HINT)
 
     def ascend_resolver(self) -> None:
         """Is back where the value stands in."""
@@ -59,9 +60,9 @@ def documents(text: str) -> list[Json]:
         found = [one for one in yaml.load_all(text, Loader=_Loader) if one is not None]
         _measure(found, {})
     except yaml.YAMLError as error:
-        raise DefinitionError(f"The compiled pipeline is no YAML: {' '.join(str(error).split())}", _HINT) from error
+        raise DefinitionError(f"The compiled pipeline is no YAML: {' '.join(str(error).split())}", HINT) from error
     except RecursionError as error:
-        raise DefinitionError(_TOO_DEEP, _HINT) from error
+        raise DefinitionError(_TOO_DEEP, HINT) from error
     return found
 
 
@@ -72,16 +73,16 @@ def _measure(value: Json, known: dict[int, tuple[int, int]], depth: int = 0) -> 
     if value is None or isinstance(value, bool | int | float):
         return 1, 0
     if not isinstance(value, dict | list):
-        raise DefinitionError(f"The compiled pipeline holds a {type(value).__name__}, which JSON does not know.", _HINT)
+        raise DefinitionError(f"The compiled pipeline holds a {type(value).__name__}, which JSON does not know.", HINT)
     if id(value) in known:
         return known[id(value)]
     if depth > _DEEPEST:  # or in a circle
-        raise DefinitionError(_TOO_DEEP, _HINT)
+        raise DefinitionError(_TOO_DEEP, HINT)
     parts = [_measure(one, known, depth + 1) for one in _parts(value)]
     size, height = 1 + sum(part[0] + 1 for part in parts), 1 + max((part[1] for part in parts), default=0)
     if size > _LARGEST or depth + height > _DEEPEST:
         what = f"would have more than {_LARGEST >> 20} MB" if size > _LARGEST else "is nested too deeply"
-        raise DefinitionError(f"The compiled pipeline {what}: parts of it stand for others.", _HINT)
+        raise DefinitionError(f"The compiled pipeline {what}: parts of it stand for others.", HINT)
     known[id(value)] = size, height
     return size, height
 

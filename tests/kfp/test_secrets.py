@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
+
 import pytest
 from google.protobuf.json_format import ParseDict
 from kfp.kubernetes import kubernetes_executor_config_pb2 as pb
@@ -55,7 +57,7 @@ def test_without_a_secret_a_pipeline_is_sent_as_it_is(connect, server) -> None:
 
 
 def test_a_step_with_credentials_of_its_own_keeps_them() -> None:
-    pipeline = irs.parse(ir_of("plain"))
+    pipeline = deepcopy(irs.parse(ir_of("plain")))
     executors = pipeline.spec["deploymentSpec"]["executors"]
     own = {"name": "GOOGLE_APPLICATION_CREDENTIALS", "value": "/mine.json"}
     executors["exec-prepare"]["container"]["env"] = [own]
