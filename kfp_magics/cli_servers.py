@@ -6,14 +6,13 @@ import sys
 from typing import TYPE_CHECKING
 
 from kfp_magics.errors import ArgumentError
-from kfp_magics.options import SCHEDULE, SCHEDULE_VERBS
+from kfp_magics.options import SCHEDULE, SCHEDULE_VERBS, in_a_shell
 from kfp_magics.session import Session
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable
 
-    from kfp_magics.model import Json
     from kfp_magics.session import OnBuild
 
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001  (argparse has no public name for it)
@@ -49,7 +48,7 @@ def add(commands: Commands, open_source: Open, shown: Shown) -> None:
     schedule.add_argument("values", nargs="*", metavar="key=value", help="create: arguments of the pipeline")
     schedule.add_argument("--pipeline", default="", help="create: which pipeline of the file")
     for name, how in SCHEDULE:
-        schedule.add_argument(name, **_in_a_shell(how))
+        schedule.add_argument(name, **in_a_shell(how))
     schedule.set_defaults(command=lambda words: _schedule(words, open_source, shown))
 
     experiments = commands.add_parser("experiments", help="list the experiments of a server")
@@ -63,12 +62,6 @@ def add(commands: Commands, open_source: Open, shown: Shown) -> None:
 
 def _verbs() -> str:
     return f"one of {', '.join(SCHEDULE_VERBS)}; list when left out"
-
-
-def _in_a_shell(how: dict[str, Json]) -> dict[str, Json]:
-    text: str = how["help"]
-    first = text if text[:2].isupper() else text[0].lower() + text[1:]
-    return {**how, "help": first.rstrip(".")}
 
 
 def at(session: Session, where: str) -> None:
@@ -94,7 +87,7 @@ def _upload(words: argparse.Namespace, open_source: Open, shown: Shown) -> int:
 
 
 def _schedule(words: argparse.Namespace, open_source: Open, shown: Shown) -> int:
-    from kfp_magics.magics.servers import create_schedule  # noqa: PLC0415  (imports IPython)
+    from kfp_magics.scheduling import create_schedule  # noqa: PLC0415  (only when something is scheduled)
     from kfp_magics.widgets.servers import SchedulesTable  # noqa: PLC0415  (drawn only now)
 
     verb = words.what_to_do

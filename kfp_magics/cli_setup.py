@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from kfp_magics.delivery.auth.words import AUTH, auth_options, typed
 from kfp_magics.errors import KfpMagicsError
-from kfp_magics.options import CONNECT
+from kfp_magics.options import CONNECT, in_a_shell
 
 if TYPE_CHECKING:
     import argparse
@@ -31,13 +31,13 @@ def add(commands: Commands, author: Author) -> None:
     """
     connect = commands.add_parser("connect", help="make a server known and ask it at once; alone, list those that are")
     for name, options in CONNECT:
-        connect.add_argument(name, **{**options, "help": _spoken(options["help"])})
+        connect.add_argument(name, **in_a_shell(options))
     connect.set_defaults(command=_connect)
     auth = commands.add_parser("setup-auth", help="show who needs which rights on Google Cloud; --apply does it")
     auth.add_argument("source", help="notebook (.ipynb)")
     auth.add_argument("parts", nargs="*", metavar="PART", help="steps, ci, cd; all of them when left out")
     for name, options in AUTH:
-        auth.add_argument(name, **{**options, "help": _spoken(options["help"])})
+        auth.add_argument(name, **in_a_shell(options))
     auth.set_defaults(command=lambda words: _setup_auth(words, author))
     doctor = commands.add_parser("doctor", help="look at what everything needs, and tell what mends what is missing")
     doctor.add_argument(
@@ -47,10 +47,6 @@ def add(commands: Commands, author: Author) -> None:
     doctor.add_argument("--dir", default=".", help="the exported folder; this one when left out")
     doctor.add_argument("--json", action="store_true", help="as JSON")
     doctor.set_defaults(command=lambda words: _doctor(words, author))
-
-
-def _spoken(text: str) -> str:
-    return f"{text[0].lower()}{text[1:].rstrip('.')}"
 
 
 def _connect(words: argparse.Namespace) -> int:

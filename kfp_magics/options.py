@@ -116,6 +116,13 @@ def default_bucket(project: str, region: str) -> str:
     return f"{name}_cloudbuild" if region == "global" else f"{name}_{region}_cloudbuild"
 
 
+def in_a_shell(how: dict[str, Any]) -> dict[str, Any]:
+    """An option as argparse takes it for the command line: its help begins small and has no full stop."""
+    text: str = how["help"]
+    first = text if text[:2].isupper() else text[0].lower() + text[1:]
+    return {**how, "help": first.rstrip(".")}
+
+
 _CONNECT: tuple[tuple[str, str, str], ...] = (
     ("--name", "NAME", "Name of the connection; the host when left out."),
     ("--namespace", "NAME", "Kubernetes namespace (profile) of your runs."),

@@ -7,16 +7,12 @@ from typing import TYPE_CHECKING
 from IPython.core.magic import line_magic, magics_class
 from IPython.core.magic_arguments import argument, magic_arguments
 
-from kfp_magics.backends.base import Schedule
 from kfp_magics.errors import ArgumentError
 from kfp_magics.magics.arguments import connect_arguments, schedule_arguments
 from kfp_magics.magics.shell import KfpMagics, parse
 from kfp_magics.options import SCHEDULE_VERBS
 
 if TYPE_CHECKING:
-    from argparse import Namespace
-
-    from kfp_magics.session import OnBuild, Session
     from kfp_magics.widgets.servers import CheckedCard, ConnectionsTable, KeptTable, Note, SchedulesTable
 
 
@@ -79,6 +75,8 @@ class ServerMagics(KfpMagics):
                 f"Write %kfp_schedule {words.verb} {missing}; %kfp_schedule list shows what there is.",
             )
         if words.verb == "create":
+            from kfp_magics.scheduling import create_schedule  # noqa: PLC0415  (only when something is scheduled)
+
             return SchedulesTable([create_schedule(self.session, words.what, words, self.show_build)])
         if words.verb == "delete":
             servers.unschedule(words.what)
@@ -106,30 +104,3 @@ class ServerMagics(KfpMagics):
         words = parse(self.kfp_pipelines, line)
         found = self.session.servers.pipelines(words.name)
         return KeptTable(found, f"{'versions' if words.name else 'pipelines'}: %kfp_upload PIPELINE makes one")
-
-
-def create_schedule(session: Session, what: str, words: Namespace, on_build: OnBuild) -> Schedule:
-    """Makes the schedule that some words ask for; all of them are read before anything is built.
-
-    Raises:
-        ArgumentError: A word does not read, or there is a schedule of that name.
-    """
-    from kfp_magics.servers import seconds  # noqa: PLC0415  (only when something is scheduled)
-
-    if bool(words.cron) == bool(words.every):
-        raise ArgumentError("A schedule has a cron or an interval.", "Give --cron '0 6 * * *', or --every 1h.")
-    if words.at_once < 1:
-        raise ArgumentError("At least one run must be allowed at once.", "Write --at-once 1.")
-    interval = seconds(words.every) if words.every else 0
-    values = session.values(words.values, session.resolve(what))
-    pipeline = session.ready(what, on_build=on_build)
-    wanted = Schedule(
-        name=words.name or pipeline.name,
-        cron=words.cron,
-        interval=interval,
-        enabled=not words.disabled,
-        at_once=words.at_once,
-        catch_up=words.catch_up,
-        pipeline=pipeline.name,
-    )
-    return session.servers.schedule(pipeline, wanted, values, words.experiment, replace=words.replace)
