@@ -126,7 +126,7 @@ def both(some: Collection[str], others: Collection[str]) -> set[str]:
 
 def is_plain_group(ir: IR, task: Mapping[str, Json]) -> bool:
     """Whether a task is a group that runs once: a condition, an exit handler, a nested pipeline."""
-    return "dag" in ir.component(task) and not {"parameterIterator", "artifactIterator"} & task.keys()
+    return "dag" in ir.component(task) and not irs.is_loop(task)
 
 
 class Cut:

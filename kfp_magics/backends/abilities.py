@@ -108,6 +108,12 @@ def ignored(ir: IR, backend: str, executor: str = "") -> list[Ignored]:
     return list(found.values())
 
 
+def accelerator_of(executor: Mapping[str, Json]) -> str:
+    """The kind of accelerator that an executor asks for; empty for none."""
+    found = executor.get("container", {}).get("resources", {}).get("accelerator", {})
+    return str(found.get("type") or found.get("resourceType") or "")
+
+
 def check_accelerators(ir: IR) -> None:
     """Looks whether a cluster knows the accelerators that steps ask for.
 
@@ -115,8 +121,7 @@ def check_accelerators(ir: IR) -> None:
         BackendError: It does not: Kubernetes calls them by a domain and a name.
     """
     for name, component in ir.spec["components"].items():
-        accelerator = ir.executor(component).get("container", {}).get("resources", {}).get("accelerator", {})
-        kind = str(accelerator.get("type") or accelerator.get("resourceType") or "")
+        kind = accelerator_of(ir.executor(component))
         if kind and "/" not in kind and "{{$" not in kind:
             raise BackendError(
                 f"The step {name.removeprefix('comp-')!r} wants {kind!r}, and Kubernetes knows accelerators by their "

@@ -11,7 +11,7 @@ from kfp_magics.backends.allowed import check_executor
 from kfp_magics.backends.base import KeepsFiles, KeepsRuns
 from kfp_magics.backends.local import request_of
 from kfp_magics.errors import ArgumentError, BackendError
-from kfp_magics.runs.watch import ask
+from kfp_magics.runs.watch import ask, poll_by
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -53,7 +53,7 @@ def current(store: Store, backends: Mapping[str, Backend], run_id: str) -> Run:
         NotFoundError: There is none.
     """
     run = store.get(run_id)
-    return run if run.state.final else ask(store, run, lambda one: backends[one.backend].poll(one))
+    return run if run.state.final else ask(store, run, poll_by(backends))
 
 
 def again(settings: Settings, run: Run, words: Iterable[str], options: RunOptions) -> Again:

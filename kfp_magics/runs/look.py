@@ -18,7 +18,7 @@ from kfp_magics.errors import (
     did_you_mean,
 )
 from kfp_magics.model import State
-from kfp_magics.runs.watch import ask
+from kfp_magics.runs.watch import ask, poll_by
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -46,7 +46,7 @@ def find_run(store: Store, backends: Mapping[str, Backend], text: str) -> Run:
         if found is None:
             raise
         return store.save(found)
-    return run if run.state.final else ask(store, run, lambda one: backends[one.backend].poll(one))
+    return run if run.state.final else ask(store, run, poll_by(backends))
 
 
 def run_of(store: Store, find: Callable[[str], Run], pipeline: str, text: str) -> Run:

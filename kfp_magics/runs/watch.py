@@ -36,8 +36,13 @@ def refresh(store: Store, backends: Mapping[str, Backend]) -> None:
     for run in store.unfinished():
         if run.backend in backends:
             with suppress(StoreError, NotFoundError):  # locked for a while, or deleted: it must not hide the others
-                ask(store, store.get(run.id), lambda one: backends[one.backend].poll(one))
+                ask(store, store.get(run.id), poll_by(backends))
     reopen(store, backends)
+
+
+def poll_by(backends: Mapping[str, Backend]) -> Callable[[Run], Run]:
+    """Asks the backend of a run where it stands; one that cannot be had is found out only then."""
+    return lambda run: backends[run.backend].poll(run)
 
 
 def ask(store: Store, run: Run, poll: Callable[[Run], Run]) -> Run:

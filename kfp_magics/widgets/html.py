@@ -50,9 +50,10 @@ def run_html(run: Run, tails: Mapping[str, str] | None = None) -> str:
 
 def _as_known(run: Run) -> list[Task]:
     """The tasks; where nothing is known of the run any more, none of them goes on after that."""
-    goes_on = [task.started is not None and task.finished is None for task in run.tasks]
-    times = [run.stale if going else task.finished for task, going in zip(run.tasks, goes_on, strict=True)]
-    return [replace(task, finished=time) for task, time in zip(run.tasks, times, strict=True)]
+    return [
+        replace(task, finished=run.stale) if task.started is not None and task.finished is None else task
+        for task in run.tasks
+    ]
 
 
 def _trigger(run: Run) -> str:

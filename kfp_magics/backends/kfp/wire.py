@@ -132,17 +132,19 @@ class Client(kfp_server_api.ApiClient):  # type: ignore[misc]  # generated witho
 
     def _page(self, answer: bytes) -> LoginError:
         """The error for a page where an answer should be: mostly it asks for a login."""
-        host, way = self.connection.host, self.connection.login
         title = _TITLE.search(answer.decode("utf-8", "replace"))
         called = f" ({' '.join(unescape(title[1]).split())[:60]!r})" if title else ""
-        if self.connection.login == "no login" or _ASKS.search(answer):
-            return LoginError(
-                f"{host} answered with a login page{called}; it was asked with {way}.", mending(self.connection)
-            )
+        one = self.connection
+        if one.login == "no login" or _ASKS.search(answer):
+            return self._login_page(called)
         return LoginError(
-            f"{host} answered with a page{called} instead of Kubeflow Pipelines; it was asked with {way}.",
-            f"{self._other_path()}; or the login has ended: {mending(self.connection)}",
+            f"{one.host} answered with a page{called} instead of Kubeflow Pipelines; it was asked with {one.login}.",
+            f"{self._other_path()}; or the login has ended: {mending(one)}",
         )
+
+    def _login_page(self, which: str) -> LoginError:
+        one = self.connection
+        return LoginError(f"{one.host} answered with a login page{which}; it was asked with {one.login}.", mending(one))
 
     def _other_path(self) -> str:
         parts = urlsplit(self.connection.host)
@@ -202,11 +204,7 @@ class Client(kfp_server_api.ApiClient):  # type: ignore[misc]  # generated witho
         if f"{there.hostname}{there.path}".startswith(asked):
             elsewhere = f"{there.scheme}://{there.netloc}{here.path}"
             return BackendError(f"{self.connection.host} has moved to {elsewhere}.", f"%kfp_connect {elsewhere}")
-        known = f" at {there.hostname}" if there.hostname not in {here.hostname, None} else ""
-        return LoginError(
-            f"{self.connection.host} answered with a login page{known}; it was asked with {self.connection.login}.",
-            mending(self.connection),
-        )
+        return self._login_page(f" at {there.hostname}" if there.hostname not in {here.hostname, None} else "")
 
 
 def read(answer: Any) -> dict[str, Json]:  # noqa: ANN401  (urllib3's response)

@@ -100,7 +100,7 @@ class Forecaster:
             self._note(task_id, spec, Forecast(cached=None, why="its inputs show during the run"))
             return None
         inputs = with_defaults(given, component.get("inputDefinitions", {}))
-        if "parameterIterator" in spec or "artifactIterator" in spec:
+        if irs.is_loop(spec):
             self._note(task_id, spec, Forecast(cached=None, why="its items are looked at one by one"))
             return None
         if "dag" in component:
@@ -142,7 +142,7 @@ class Forecaster:
             runs = not forecast.skipped and not self._reuses(component, spec)
             self._found[task_id] = Forecast(cached=False, why=_NEVER) if runs else forecast
             return
-        item = "/*" if {"parameterIterator", "artifactIterator"} & spec.keys() else ""
+        item = "/*" if irs.is_loop(spec) else ""
         for name, inner in component["dag"].get("tasks", {}).items():
             self._note(f"{task_id}{item}/{name}", inner, forecast)
 

@@ -16,7 +16,7 @@ from kfp_magics.backends.local.inputs import MissingInputError, dag_outputs, tas
 from kfp_magics.backends.local.nodes import Node, Result, Scope
 from kfp_magics.backends.local.values import Values, collect, with_defaults
 from kfp_magics.errors import KfpMagicsError
-from kfp_magics.ir import members, needs, static_task
+from kfp_magics.ir import is_loop, members, needs, static_task
 from kfp_magics.model import Failure, State, Task
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ class Scheduler:
         condition = policy.get("condition")
         if condition and not conditions.holds(condition, given.parameters):
             return self._skip(node, f"its condition is false: {conditions.readable(condition)}")
-        if "parameterIterator" in node.spec or "artifactIterator" in node.spec:
+        if is_loop(node.spec):
             return await self._loop(node, component, given)
         return await self._carry_out(node, component, given)
 
@@ -207,7 +207,7 @@ class Scheduler:
 
 
 def _is_plain_group(spec: Mapping[str, Json], component: Mapping[str, Json]) -> bool:
-    return "dag" in component and not {"parameterIterator", "artifactIterator"} & spec.keys()
+    return "dag" in component and not is_loop(spec)
 
 
 def _is_exit_task(spec: Mapping[str, Json]) -> bool:

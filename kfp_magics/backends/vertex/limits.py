@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from google.cloud import aiplatform_v1 as vertex
 
-from kfp_magics.backends.abilities import IGNORED
+from kfp_magics.backends.abilities import IGNORED, accelerator_of
 from kfp_magics.errors import BackendError, did_you_mean
 
 if TYPE_CHECKING:
@@ -44,8 +44,7 @@ def check(ir: IR) -> None:
                 continue
             what, hint = CANNOT.get(key, (f"{key!r} of Kubernetes", "Leave it out, or run on a cluster."))
             raise BackendError(f"The step {step!r} wants {what}, which Vertex AI does not have.", hint)
-        accelerator = executor.get("container", {}).get("resources", {}).get("accelerator", {})
-        kind = str(accelerator.get("type") or accelerator.get("resourceType") or "")
+        kind = accelerator_of(executor)
         if kind and not kind.startswith((*_FAMILIES, _GIVEN_LATER)):
             raise BackendError(
                 f"The step {step!r} wants {kind!r}, and Vertex AI knows accelerators by their type.",
