@@ -10,7 +10,7 @@ import json
 import os
 import shutil
 import sys
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -161,7 +161,8 @@ async def _uv(lock: int, *words: str) -> None:
     try:
         output, _ = await process.communicate()
     except asyncio.CancelledError:
-        process.terminate()
+        with suppress(ProcessLookupError):  # it may just have ended
+            process.terminate()
         await process.wait()
         raise
     if process.returncode:
