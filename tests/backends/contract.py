@@ -49,7 +49,7 @@ class Place:
         while not reached(run):
             assert time.monotonic() < deadline, run
             time.sleep(0.1)
-            run = self.store.save(self.backend.poll(run))
+            run = self.store.update(run, self.backend.poll(run))
         return run
 
     def end(self, run: Run) -> Run:

@@ -50,7 +50,7 @@ def carry_out(settings: Settings, door: Gateway, folder: Path) -> dict[str, Run]
         while not there.state.final:
             assert time.monotonic() < deadline, there
             time.sleep(0.2)
-            there = engine.store.save(away.poll(there))
+            there = engine.store.update(there, away.poll(there))
     assert (here.state, there.state) == (State.SUCCEEDED, State.SUCCEEDED)
     return {"here": here, "there": there}
 

@@ -42,7 +42,7 @@ def until(backend: KfpBackend, store: Store, run: Run, reached) -> Run:
     while not reached(run):
         assert time.monotonic() < deadline, run
         time.sleep(0.2)
-        run = store.save(backend.poll(run))
+        run = store.update(run, backend.poll(run))
     return run
 
 

@@ -43,5 +43,5 @@ def ended(backend: KfpBackend, store: Store, run: Run, patience: float = 30.0) -
     while not run.state.final:
         assert time.monotonic() < deadline, f"{run.name} is still {run.state}: {run.stale_reason}"
         time.sleep(0.1)
-        run = store.save(backend.poll(run))
+        run = store.update(run, backend.poll(run))
     return run
