@@ -72,6 +72,7 @@ class Plan:
 
     Attributes:
         lasts: Seconds that it goes on.
+        waits: Seconds after which it begins, at the latest.
         fails: Tasks that fail.
         reused: Tasks whose result is taken from an earlier run.
         unmet: Groups whose condition is not met.
@@ -84,6 +85,7 @@ class Plan:
     """
 
     lasts: float = 0.3
+    waits: float = 1.0
     fails: dict[str, str] = field(default_factory=dict)
     reused: set[str] = field(default_factory=set)
     unmet: set[str] = field(default_factory=set)
@@ -271,12 +273,12 @@ class VertexServer:
         cancelled = self._cancelled.get(run_id)
         end = min(began + plan.lasts, cancelled or float("inf"))
         job.update_time = job.create_time
-        if cancelled is None and time.time() < began + min(plan.lasts / 4, 1.0):
+        if cancelled is None and time.time() < began + min(plan.lasts / 4, plan.waits):
             job.state = _Pipeline.PIPELINE_STATE_PENDING
             return job
         over = time.time() >= end
         job.start_time = job.create_time
-        job.update_time = datetime.fromtimestamp(began + min(plan.lasts / 4, 1.0), tz=UTC)
+        job.update_time = datetime.fromtimestamp(began + min(plan.lasts / 4, plan.waits), tz=UTC)
         if over:
             job.end_time = job.update_time = datetime.fromtimestamp(end, tz=UTC)
         spec = MessageToDict(vertex.PipelineJob.pb(job).pipeline_spec)

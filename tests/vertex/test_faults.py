@@ -20,7 +20,7 @@ from kfp_magics.runs.watch import refresh
 from tests.kfp.pipelines import ir_of
 from tests.kfp.test_connecting import commanded
 from tests.vertex.conftest import ended
-from tests.vertex.server import Fault
+from tests.vertex.server import Fault, Plan
 
 Code = grpc.StatusCode
 OPTIONS = SubmitOptions(name="once")
@@ -191,9 +191,8 @@ def test_without_answers_a_run_says_since_when_and_why(server, settings, connect
     backend = connect()
     run = backend.submit(ir_of("plain"), {}, OPTIONS)
     server.faults["GetPipelineJob"] = fault
-    while (seen := backend.poll(run)).stale is None:
+    while reason not in (seen := backend.poll(run)).stale_reason:
         assert seen.state is run.state
-    assert reason in seen.stale_reason
     assert seen.state is run.state
     assert backend.poll(seen).stale == seen.stale
     server.faults.clear()
@@ -310,18 +309,33 @@ def test_many_runs_are_asked_for_slowly(server, connect, settings, store) -> Non
 def test_of_many_runs_those_that_changed_are_asked_for_first(server, connect, settings, store) -> None:
     backend = VertexBackend(settings, store, Pace(look=3600.0, apart=0.0, at_once=50, changes=0.0))
     connect()
-    server.plan.lasts = 1e9
+    server.plan = Plan(lasts=1e9, waits=0.0)  # each has begun before it is seen, so that nothing changes by itself
     runs = [backend.submit(ir_of("plain"), {}, OPTIONS) for _ in range(30)]
     for run in runs:
-        backend.poll(run)
+        assert backend.poll(run).state is State.RUNNING
     server.calls.clear()
     backend.cancel(runs[17])
     for run in runs:
         backend.poll(run)  # none is due for an hour
     assert backend.poll(runs[17]).state is State.CANCELLED
-    assert server.calls.count("GetPipelineJob") < 30
+    assert server.calls.count("GetPipelineJob") == 1
     server.faults["ListPipelineJobs"] = Fault(Code.INVALID_ARGUMENT, times=99, message="invalid filter")
     server.calls.clear()
     for run in runs * 2:
         backend.poll(run)
     assert server.calls.count("ListPipelineJobs") == 1  # refused once, never asked again
+
+
+def test_a_change_is_asked_for_first_though_others_are_told_of_since(server, connect, settings, store) -> None:
+    backend = VertexBackend(settings, store, Pace(look=3600.0, apart=0.0, at_once=50, changes=0.0))
+    connect()
+    server.plan = Plan(lasts=1e9, waits=0.0)
+    bystander, one, other = runs = [backend.submit(ir_of("plain"), {}, OPTIONS) for _ in range(3)]
+    for run in runs:
+        backend.poll(run)
+    for run in (one, other):
+        backend.cancel(run)
+        backend.poll(bystander)
+    backend.poll(bystander)  # the last question tells of the last change only
+    assert [backend.poll(run).state for run in (one, other)] == [State.CANCELLED, State.CANCELLED]
+    assert backend.poll(bystander).state is State.RUNNING

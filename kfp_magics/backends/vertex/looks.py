@@ -83,7 +83,7 @@ class Looks:
         self._looks: dict[str, Look] = {}
         self._turns = Turns(pace.apart, pace.at_once)
         self._away = ""  # why nobody is told of any run, since the last answer
-        self._first: set[str] = set()  # runs that have changed
+        self._first: dict[str, float] = {}  # runs that have changed, and until when the others wait for each
         self._since: datetime | None = None
         self._changes_due = 0.0
         self._guard = threading.Lock()
@@ -103,7 +103,7 @@ class Looks:
             ask_for_changes = self._is_time_for_changes()
             ask = (now or self._is_its_turn(run_id, look)) and self._turns.take(anyway=now)
             if ask:
-                self._first.discard(run_id)
+                self._first.pop(run_id, None)
                 look.due = time.monotonic() + self._cycle()
                 for old in list(self._looks)[:-_KEPT]:
                     del self._looks[old]
@@ -120,7 +120,11 @@ class Looks:
         return max(self._pace.look, going_on * self._pace.apart)
 
     def _is_its_turn(self, run_id: str, look: Look) -> bool:
-        return run_id in self._first or (not self._first and time.monotonic() >= look.due)
+        now = time.monotonic()
+        if run_id in self._first:
+            self._first[run_id] = now + self._pace.changes  # somebody looks at it
+            return True
+        return now >= look.due and now >= max(self._first.values(), default=0.0)
 
     def _is_time_for_changes(self) -> bool:
         now = time.monotonic()
@@ -141,6 +145,8 @@ class Looks:
                 self._away = error.message
         else:
             look.job, look.good, look.trouble, self._away = job, time.time(), "", ""
+            with self._guard:
+                self._first.pop(run_id, None)  # a question about changes may have told of it meanwhile
 
     def _ask_for_changes(self) -> None:
         """Finds the runs that have changed since the last time; they are asked for first."""
@@ -157,11 +163,13 @@ class Looks:
             self._changes_due = float("inf")
             return
         self._since = max((one.update_time for one in changed), default=since)
-        first = set()
-        for one in changed:
-            run_id = one.name.rpartition("/")[2]
-            job = known.get(run_id)
-            if job is not None and job.update_time < one.update_time:
-                first.add(run_id)
+        # No later question tells of them again: they stay the first until they are asked for. What nobody looks at any
+        # more holds up nobody for longer than this.
+        until = time.monotonic() + self._pace.changes
         with self._guard:
-            self._first = first  # what nobody looks at any more holds up nobody for longer than this
+            for one in changed:
+                run_id = one.name.rpartition("/")[2]
+                job = known.get(run_id)
+                if job is not None and job.update_time < one.update_time:
+                    self._first[run_id] = until
+            self._first = {key: when for key, when in self._first.items() if key in self._looks}
