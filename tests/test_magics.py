@@ -1,10 +1,7 @@
 """What a person types in a notebook, in a real IPython."""
 
-import _thread
 import re
-import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +20,7 @@ from kfp_magics.errors import (
 )
 from kfp_magics.model import State
 from kfp_magics.session import Session
+from tests.interrupting import interrupted
 from tests.ipython import execute, ipython
 
 Run = Callable[..., Any]
@@ -330,26 +328,6 @@ def test_the_graph_is_drawn_at_once(calc: Run) -> None:
 
 
 SLOW = "%%kfp_component\nimport time\ndef slow() -> int:\n    print('begun', flush=True)\n    time.sleep(600)\n"
-
-
-@contextmanager
-def interrupted(reached: Callable[[], bool]) -> Iterator[None]:
-    """Interrupts this process as a person does, once it has come so far."""
-    over = threading.Event()
-
-    def work() -> None:
-        while not over.wait(0.02):
-            if reached():
-                _thread.interrupt_main()
-                return
-
-    thread = threading.Thread(target=work, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join()
 
 
 def waited_for(session: Session) -> bool:

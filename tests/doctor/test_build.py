@@ -12,7 +12,6 @@ from kfp_magics.doctor.build import CHECKS
 from kfp_magics.doctor.findings import Case, examine, typed
 from kfp_magics.images.registry import Registry
 from tests.doctor.conftest import says
-from tests.images.registries import free_port
 
 
 @pytest.fixture
@@ -67,8 +66,8 @@ def test_a_login_that_may_read_and_not_push(look, settings, token_registry, logi
     assert (word, "push to team/kfpm-layers" in note) == ("broken", True)
 
 
-def test_a_registry_that_does_not_answer(look, settings) -> None:
-    settings.registry = f"127.0.0.1:{free_port()}/x"
+def test_a_registry_that_does_not_answer(look, settings, closed_port) -> None:
+    settings.registry = f"127.0.0.1:{closed_port}/x"
     word, note, mend = says(look("build", "registry"))
     assert (word, mend) == ("broken", f"curl -v http://{settings.registry.removesuffix('/x')}/v2/")
     assert "Is it up" in note

@@ -13,7 +13,6 @@ from kfp_magics.doctor.checks import CHECKS, groups
 from kfp_magics.doctor.findings import GROUPS, Case, Check, Finding, examine, missing, ok, typed
 from kfp_magics.errors import ArgumentError
 from kfp_magics.widgets.doctor import DoctorCard
-from tests.images.registries import free_port
 
 
 def test_every_group_has_checks_in_the_order_in_which_they_are_told() -> None:
@@ -51,7 +50,7 @@ def test_a_group_that_is_none(shell) -> None:
         groups(["x"])
 
 
-def test_no_secret_is_shown(tmp_path, basic_registry, shell) -> None:
+def test_no_secret_is_shown(tmp_path, basic_registry, shell, closed_port) -> None:
     """Everything that holds a secret holds poison, and everything that could repeat it is asked."""
     docker = tmp_path / "docker"
     docker.mkdir()
@@ -63,7 +62,7 @@ def test_no_secret_is_shown(tmp_path, basic_registry, shell) -> None:
     token.write_text("POISON")
     runtime = tmp_path / "runtime"
     runtime.mkdir()
-    address = f"http://127.0.0.1:{free_port()}/"
+    address = f"http://127.0.0.1:{closed_port}/"
     server = {"pid": os.getpid(), "url": address, "port": 1, "token": "POISON", "password": "POISON"}
     (runtime / "jpserver-1.json").write_text(json.dumps(server))
     home = tmp_path / "home"

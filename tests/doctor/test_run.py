@@ -11,7 +11,6 @@ from kfp_magics.errors import StoreError
 from kfp_magics.runs import database
 from kfp_magics.runs.store import Store
 from tests.doctor.conftest import says
-from tests.images.registries import free_port
 from tests.kfp.server import KfpServer
 from tests.vertex.server import VertexServer
 
@@ -121,8 +120,8 @@ def test_a_server_with_a_wrong_token_is_said_without_the_token(look, settings, k
     assert says(look("run", "server"))[0] == "ok"
 
 
-def test_a_server_that_is_down(look, settings) -> None:
-    connect(settings, f"http://127.0.0.1:{free_port()}")
+def test_a_server_that_is_down(look, settings, closed_port) -> None:
+    connect(settings, f"http://127.0.0.1:{closed_port}")
     found = look("run", "server")
     assert found.fails
     assert (found.answer.mend.magic, says(found)[2]) == ("%kfp_connect local", "export KFP_MAGICS_BACKEND=local")

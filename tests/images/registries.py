@@ -62,6 +62,14 @@ def free_port() -> int:
         return int(one.getsockname()[1])
 
 
+@pytest.fixture
+def closed_port() -> Iterator[int]:
+    """A port where nobody listens, kept so that nobody else begins to."""
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        yield int(one.getsockname()[1])
+
+
 def start(folder: Path, *, auth: dict[str, Any] | None = None, **http: Any) -> Iterator[str]:
     """Runs a registry until the generator is closed; gives its host and port once it answers."""
     program = requires("docker-registry")
@@ -87,13 +95,13 @@ def start(folder: Path, *, auth: dict[str, Any] | None = None, **http: Any) -> I
                 return
         finally:
             process.terminate()
-            process.wait(10)
+            process.wait(60)
     pytest.fail(f"docker-registry does not start: {(folder / 'log').read_text()[-2000:]}")
 
 
 def _answers(host: str, process: subprocess.Popen[bytes]) -> bool:
     name, _, port = host.partition(":")
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while process.poll() is None and time.monotonic() < deadline:
         try:
             socket.create_connection((name, int(port)), timeout=1).close()

@@ -267,19 +267,22 @@ def test_a_connection_that_stays_lost_says_that_the_build_goes_on(
 
 
 def test_the_log_arrives_while_the_build_runs(builder: Make, tmp_path: Path, server: CloudBuildServer) -> None:
-    log, ended = Log(), threading.Event()
+    log, ended, gate = Log(), threading.Event(), tmp_path / "gate"
+    script = f"echo begun; while [ ! -e {gate} ]; do sleep 0.05; done; echo over"
+    config = f"steps: [{{name: gcr.io/cloud-builders/docker, entrypoint: sh, args: [-c, '{script}'], id: waits}}]"
 
     def build() -> None:
         with pytest.raises(BuildError, match="pushed no image"):
-            builder().build(spec_of(sleeper(tmp_path / "s", 4)), log)
+            builder().build(spec_of(write(tmp_path / "s", cloudbuild__yaml=config)), log)
         ended.set()
 
-    thread = threading.Thread(target=build)
+    thread = threading.Thread(target=build, daemon=True)
     thread.start()
     while "begun" not in log.text:
         assert not ended.is_set(), log.text
         time.sleep(0.02)
     assert not ended.is_set()
+    gate.touch()
     thread.join()
     assert "over" in log.text
 

@@ -26,7 +26,7 @@ from kfp_magics.images.platforms import resolve
 from kfp_magics.images.references import digest_of
 from tests.images.faulty import Faulty
 from tests.images.pushing import LAYER, login, open_registry, push_image
-from tests.images.registries import Server, free_port
+from tests.images.registries import Server
 
 MakeFaulty = Callable[..., Faulty]
 BLOB_PUT, MANIFEST_PUT = "PUT .*/blobs/uploads/", "PUT .*/manifests/"
@@ -217,9 +217,9 @@ def test_two_pushes_of_one_tag_at_once(registry: Server, repository: str) -> Non
             assert client.blob(repository, found.layers[0].digest) == layer
 
 
-def test_nobody_listens(repository: str) -> None:
+def test_nobody_listens(repository: str, closed_port: int) -> None:
     pauses: list[float] = []
-    nobody = Server(f"127.0.0.1:{free_port()}", Path())
+    nobody = Server(f"127.0.0.1:{closed_port}", Path())
     refusal = r"could not be reached \(.*refused\), 5 times while reading"
     with open_registry(nobody, sleep=pauses.append) as client, pytest.raises(RegistryUnavailableError, match=refusal):
         client.manifest(repository, "v1")

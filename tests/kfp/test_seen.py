@@ -53,7 +53,7 @@ def seen(shell: InteractiveShell, text: str) -> str:
 
 
 def until(reached: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while not reached():
         assert time.monotonic() < deadline
         time.sleep(0.1)
@@ -160,11 +160,10 @@ def test_one_answer_that_cannot_be_read_is_shown_once_and_hides_no_other_run(ser
         return "(stale)" in next(line for line in repr(result).splitlines() if line.startswith(odd))
 
     until(is_stale)
-    told = len(stacks)  # by whoever looked first: the cell, the thread of the view, or both at once
-    assert set(stacks) == {"AttributeError"}
-    assert is_stale()
-    assert is_stale()
-    assert len(stacks) == told
+    for _ in range(5):
+        assert is_stale()
+    # By whoever looked first: the cell, the thread of the view, or both at once; and by nobody again.
+    assert stacks in (["AttributeError"], ["AttributeError"] * 2)
     assert tree(shell, odd)[1].endswith("What its server says cannot be read here: AttributeError.")
     server.lasts = 0
     until(lambda: "✓ succeeded" in row(shell, other))

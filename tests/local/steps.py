@@ -221,10 +221,18 @@ def count_companions(folder: str) -> int:
     import tempfile
     import time
 
-    with tempfile.NamedTemporaryFile(dir=folder):
+    now, begun, counted = (os.path.join(folder, name) for name in ("now", "begun", "counted"))
+    with (
+        tempfile.NamedTemporaryFile(dir=now),
+        tempfile.NamedTemporaryFile(dir=begun, delete=False),
+    ):
+        while len(os.listdir(begun)) < 2:  # the first two are there together, however slow the machine is
+            time.sleep(0.01)
         time.sleep(0.1)
-        found = len(os.listdir(folder))
-        time.sleep(0.1)
+        found = len(os.listdir(now))
+        with tempfile.NamedTemporaryFile(dir=counted, delete=False):
+            while len(os.listdir(counted)) < 2:
+                time.sleep(0.01)
     return found
 
 

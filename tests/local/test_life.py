@@ -259,11 +259,13 @@ def test_logs_and_artifacts(engine: Engine, tmp_path: Path) -> None:
     @dsl.pipeline(name="writes")
     def writes():
         steps.größe(wert="x")
-        steps.shell(script="echo one; sleep 1; echo two; mkdir -p /tmp/x")
+        steps.shell(script=f"echo one; while [ ! -e {tmp_path}/gate ]; do sleep 0.05; done; echo two")
 
     run = engine.start(writes)
-    task = engine.until_running(run, "shell")
-    assert "".join(engine.backend.logs(run, task, follow=True)) == "one\ntwo\n"
+    followed = engine.backend.logs(run, engine.until_running(run, "shell"), follow=True)
+    assert next(followed) == "one\n"
+    (tmp_path / "gate").touch()
+    assert "".join(followed) == "two\n"
     run = engine.end(run)
     written = next(task for task in run.tasks if task.artifacts)
     with engine.backend.artifact(run, written, "ausgabe") as file:

@@ -204,8 +204,9 @@ def test_no_more_run_at_once_than_may(engine: Engine, tmp_path: Path) -> None:
             seen = steps.count_companions(folder=folder)
         return steps.largest(numbers=dsl.Collected(seen.output)).output
 
-    (tmp_path / "now").mkdir()
-    run = engine.run(limited, FRESH, folder=str(tmp_path / "now"))
+    for name in ("now", "begun", "counted"):
+        (tmp_path / name).mkdir()
+    run = engine.run(limited, FRESH, folder=str(tmp_path))
     assert run.outputs == {"Output": 2}
 
 
