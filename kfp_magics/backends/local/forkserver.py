@@ -76,12 +76,13 @@ class Server:
         if "signal" in command:
             for pid, name in self._tasks.items():
                 if name == command["id"]:
-                    _kill_group(pid, command["signal"])
+                    _end_task(pid, command["signal"])
             return
         sys.stdout.flush()
+        server = os.getpid()
         pid = os.fork()
         if pid == 0:
-            _child(command, (self._events, self._commands, self._wakeup, self._bell))
+            _child(command, server, (self._events, self._commands, self._wakeup, self._bell))
         self._tasks[pid] = command["start"]
         self._tell(id=command["start"], pid=pid)
 
@@ -114,8 +115,17 @@ class Server:
 
     def _kill_all(self) -> None:
         for pid in self._tasks:
-            _kill_group(pid, signal.SIGKILL)
+            _end_task(pid, signal.SIGKILL)
         self._kill_orphans()
+
+
+def _end_task(pid: int, number: int) -> None:
+    """Sends a signal to a task that was not reaped yet; one that was just forked has no group of its own so far."""
+    with contextlib.suppress(PermissionError):
+        try:
+            os.killpg(pid, number)
+        except ProcessLookupError:
+            os.kill(pid, number)
 
 
 def _kill_group(pid: int, number: int) -> None:
@@ -131,7 +141,7 @@ def _prctl(option: int, value: int) -> None:
     ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0)
 
 
-def _child(command: dict[str, Any], inherited: tuple[int, ...]) -> NoReturn:
+def _child(command: dict[str, Any], server: int, inherited: tuple[int, ...]) -> NoReturn:
     """Becomes the task; never returns."""
     code = 70
     try:
@@ -142,6 +152,8 @@ def _child(command: dict[str, Any], inherited: tuple[int, ...]) -> NoReturn:
             os.close(file)
         os.setsid()
         _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != server:  # it ended before it could be the reason to end
+            os._exit(code)
         _prctl(_PR_SET_CHILD_SUBREAPER, 1)
         log = os.open(command["log"], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         os.dup2(log, 1)
