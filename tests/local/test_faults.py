@@ -2,6 +2,7 @@
 
 import signal
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Optional
@@ -66,6 +67,48 @@ def test_cancelling_a_step_that_ignores_the_polite_end(either: Engine, tmp_path:
     assert run.state is State.CANCELLED
     assert either.task(run, "stubborn").state is State.CANCELLED
     either.until(run, lambda _: gone(int(path.read_text())))
+
+
+UNMOVED = """
+echo $$ >> {0}/began
+trap 'touch {0}/asked' TERM
+while [ ! -e {0}/leave ]; do sleep 0.05; done"""
+
+
+def test_cancelled_while_its_timeout_ends_it_a_step_is_not_tried_again(tmp_path: Path) -> None:
+    @dsl.pipeline(name="slow")
+    def slow():
+        task = steps.shell(script=UNMOVED.format(tmp_path)).set_retry(2, backoff_duration="60s")
+        kubernetes.set_timeout(task, 1)
+
+    with Engine(Settings(home=str(tmp_path / "home"), grace=60.0)) as engine:
+        run = engine.start(slow)
+        engine.until(run, lambda _: (tmp_path / "asked").exists())
+        engine.backend.cancel(run)
+        (tmp_path / "leave").touch()
+        run = engine.end(run)
+    assert run.state is State.CANCELLED
+    assert engine.task(run, "shell").state is State.CANCELLED
+    assert len((tmp_path / "began").read_text().split()) == 1
+
+
+def test_a_timeout_that_comes_while_a_step_is_cancelled_does_not_leave_it_alone(tmp_path: Path) -> None:
+    @dsl.pipeline(name="slow")
+    def slow():
+        with dsl.ExitHandler(steps.echo(text="bye")):
+            task = steps.shell(script=UNMOVED.format(tmp_path))
+            kubernetes.set_timeout(task, 1)
+
+    with Engine(Settings(home=str(tmp_path / "home"), grace=60.0)) as engine:
+        run = engine.start(slow)
+        engine.until(run, lambda _: (tmp_path / "began").exists())
+        engine.backend.cancel(run)
+        time.sleep(1.2)  # the timeout is over
+        assert not engine.task(engine.backend.poll(run), "shell").state.final
+        (tmp_path / "leave").touch()
+        run = engine.end(run)
+        assert gone(int((tmp_path / "began").read_text()))
+    assert engine.task(run, "shell").state is State.CANCELLED
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV, signal.SIGABRT])

@@ -14,7 +14,7 @@ from typing import IO, TYPE_CHECKING
 
 from kfp_magics import engines
 from kfp_magics.backends.local import client, endings
-from kfp_magics.backends.local.executor import Launch, Outcome
+from kfp_magics.backends.local.executor import Launch, Outcome, to_its_end
 from kfp_magics.backends.local.limits import limits
 from kfp_magics.backends.local.tracebacks import read_traceback
 from kfp_magics.errors import EngineError
@@ -155,7 +155,7 @@ class ContainerExecutor:
                     await self._end(process, end, name)
                     return end.result(), True
         except asyncio.CancelledError:
-            await self._end(process, end, name)
+            await to_its_end(self._end(process, end, name))
             raise
 
     async def _end(self, process: asyncio.subprocess.Process, end: asyncio.Future[int], name: str) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from kfp_magics.backends.local.endings import ended_by_signal, ended_with_code, over_quota, size_of
 from kfp_magics.backends.local.environments import Environments
-from kfp_magics.backends.local.executor import Outcome
+from kfp_magics.backends.local.executor import Outcome, to_its_end
 from kfp_magics.backends.local.recipe import Recipe, recognise
 from kfp_magics.model import COPIED, Failure
 
@@ -189,7 +189,7 @@ class ProcessExecutor:
                     await self._end(server, name, end)
                     return end.result(), True
         except asyncio.CancelledError:
-            await self._end(server, name, end)
+            await to_its_end(self._end(server, name, end))
             raise
 
     async def _end(self, server: ForkServer, name: str, end: asyncio.Future[int]) -> None:

@@ -45,6 +45,7 @@ class Scheduler:
         self._steps = steps
         self._cancelled = False
         self._running: dict[asyncio.Task[Result], Node] = {}
+        self._asked: set[asyncio.Task[Result]] = set()  # to end; a step's own timeout may be ending it as well
 
     async def run(self, inputs: Values) -> Result:
         """Carries out the pipeline.
@@ -58,7 +59,8 @@ class Scheduler:
     def cancel(self) -> None:
         """Ends what runs and starts nothing more, but for exit handlers; asked again, ends those that run."""
         for running, node in self._running.items():
-            if not running.cancelling() and (self._cancelled or not node.exempt):
+            if running not in self._asked and (self._cancelled or not node.exempt):
+                self._asked.add(running)
                 running.cancel()
         self._cancelled = True
 
@@ -143,6 +145,7 @@ class Scheduler:
             return Result(state=State.CANCELLED)
         finally:
             del self._running[running]
+            self._asked.discard(running)
 
     async def _loop(self, node: Node, component: Mapping[str, Json], given: Values) -> Result:
         iterations = list(_iterations(node.spec, given))
