@@ -6,7 +6,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Self
 
-from kfp_magics.errors import RegistryError
+from kfp_magics.errors import DigestMismatchError, RegistryError
 from kfp_magics.images.auth import Access
 from kfp_magics.images.blobs import PUSH, Blobs, Content, Put
 from kfp_magics.images.credentials import Credentials, default_credentials
@@ -132,8 +132,17 @@ class Registry:
         url = self._exchange.url(repository, "manifests", reference or digest)
         headers = {"Content-Type": media_type}
         access = Access(repository, PUSH)
-        response = self._exchange.ask("PUT", url, access, f"publishing {name}", headers=headers, body=body)
-        self._exchange.expect(response, {200, 201, 202}, f"the image {name}")
+
+        def once() -> httpx.Response:
+            response = self._exchange.once("PUT", url, access, headers=headers, body=lambda: body)
+            try:
+                self._exchange.expect(response, {200, 201, 202}, f"the image {name}")
+            except DigestMismatchError as error:
+                # Also said by a registry on files that reads what another push of the same is just writing anew.
+                raise PassingError("took it for something else than its digest says", error.hint) from error
+            return response
+
+        response = self._exchange.wire.retrying(f"publishing {name}", once)
         told = response.headers.get("docker-content-digest", digest)
         if told.startswith("sha256:") and told != digest:
             raise mismatch(f"what {self.host} made of {name}", digest, told)

@@ -163,6 +163,24 @@ def test_what_is_tampered_with_is_refused(registry: Server, repository: str, fau
             push_image(client, repository, "v2")
 
 
+def test_a_manifest_that_the_registry_misread_is_sent_again(
+    registry: Server, repository: str, faulty: MakeFaulty
+) -> None:
+    """Registries on files say so when another machine pushes the same at the same moment."""
+    proxy = faulty(registry)
+    misread = json.dumps({"errors": [{"code": "DIGEST_INVALID", "message": "did not match"}]}).encode()
+    proxy.fail(MANIFEST_PUT, status=400, body=misread)
+    with open_registry(proxy) as client:
+        digest = push_image(client, repository, "v1")
+        assert client.has_manifest(repository, "v1") == digest
+        assert len(proxy.lines(MANIFEST_PUT)) == 2
+        proxy.fail(MANIFEST_PUT, times=99, status=400, body=misread)
+        with pytest.raises(RegistryUnavailableError, match="than its digest says, 5 times while publishing") as caught:
+            push_image(client, repository, "v2")
+        assert "changed on the way" in caught.value.hint
+        assert client.tags(repository) == ["v1"]
+
+
 def test_what_is_sent_must_be_what_the_digest_says(registry: Server, repository: str) -> None:
     with open_registry(registry) as client:
         for content in (b"other content", lambda: io.BytesIO(b"other content")):
