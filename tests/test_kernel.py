@@ -72,6 +72,14 @@ def kernel(tmp_path: Path) -> Iterator[Kernel]:
         yield made
 
 
+def until(kernel: Kernel, pattern: str) -> None:
+    """Looks at the runs until they are seen so."""
+    deadline = time.monotonic() + 60
+    while not re.search(pattern, seen := kernel.text("%kfp_runs")):
+        assert time.monotonic() < deadline, seen
+        time.sleep(0.1)
+
+
 def test_files_that_come_when_the_kernel_is_gone_start_runs(kernel: Kernel, place: Place) -> None:
     kernel.run(STEP)
     kernel.run(PIPELINE)
@@ -95,12 +103,9 @@ def test_a_run_outlives_its_kernel(kernel: Kernel, tmp_path: Path) -> None:
     kernel.restart()
     assert "not found" in kernel.text("%kfp_runs")  # nothing is loaded: it is a new kernel
     kernel.run("%load_ext kfp_magics")
-    assert re.search(r"▶ running .* gated", kernel.text("%kfp_runs"))
+    until(kernel, r"▶ running .* gated")
     gate.touch()
-    deadline = time.monotonic() + 60
-    while "✓ succeeded" not in kernel.text("%kfp_runs"):
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    until(kernel, "✓ succeeded")
     assert "✓ gated" in kernel.text("%kfp_runs last")
     assert "gate" in kernel.text("%kfp_replay last gated")  # what the step was is remembered too
     assert kernel.text("gate").strip() == repr(str(gate))

@@ -92,7 +92,7 @@ class Lab:
 
     def stop(self) -> None:
         self._server.terminate()
-        self._server.wait(30)
+        self._server.wait(60)
 
     def open(self, browser: Browser, notebook: str) -> Page:
         page = browser.new_page(viewport={"width": 1400, "height": 1000})

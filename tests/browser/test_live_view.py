@@ -14,24 +14,24 @@ from .lab import execute, serve
 CELLS = (
     "%load_ext kfp_magics",
     """%%kfp_component
-import time
+import os, time
 
-def slow(seconds: float, data: Output[Dataset]) -> float:
+def slow(gate: str, data: Output[Dataset]) -> float:
     print("going to sleep")
-    time.sleep(seconds)
+    while not os.path.exists(gate):
+        time.sleep(0.05)
     print("\\x1b[32mawake\\x1b[0m")
-    return seconds""",
+    return 1.0""",
     """%%kfp_component
 def check(numbers: list, metrics: Output[Metrics]) -> float:
     metrics.log_metric("mean", sum(numbers) / len(numbers))
     return sum(numbers)""",
     """%%kfp_pipeline
-def sleepy(long: float = 6.0):
-    with dsl.ParallelFor([0.5, 1.0]) as seconds:
-        short = slow(seconds=seconds)
-    last = slow(seconds=long).set_display_name("the long one")
+def sleepy(gate: str):
+    with dsl.ParallelFor(["/", "/tmp"]) as there:
+        short = slow(gate=there)
+    last = slow(gate=gate).set_display_name("the long one")
     check(numbers=dsl.Collected(short.outputs["Output"])).after(last)""",
-    "%kfp_run sleepy",
 )
 
 pytestmark = pytest.mark.browser
@@ -42,7 +42,7 @@ def write_notebook(path: Path, cells: tuple[str, ...]) -> None:
     nbformat.write(new_notebook(cells=[new_code_cell(one) for one in cells], metadata=kernel), path)
 
 
-def watch_a_run(page: Page, screenshots: Path) -> None:
+def watch_a_run(page: Page, gate: Path, screenshots: Path) -> None:
     execute(page, "notebook:run-all-cells")
     long = page.locator(".kfpm-box[title='slow-2']")
     expect(long).to_have_attribute("data-state", "running", timeout=60_000)
@@ -57,6 +57,7 @@ def watch_a_run(page: Page, screenshots: Path) -> None:
     page.locator(".kfpm-box[title='slow-2']").click()
     expect(page.locator(".kfpm-details h4")).to_contain_text("slow-2")
     page.locator(".jp-OutputArea-output .kfpm-run").screenshot(path=screenshots / "running.png")
+    gate.touch()
     # At its end the view is HTML that needs no kernel.
     ended = page.locator(".kfpm:has(label[title='check'].succeeded)")
     expect(ended).to_be_visible(timeout=60_000)
@@ -69,9 +70,10 @@ def watch_a_run(page: Page, screenshots: Path) -> None:
 @pytest.mark.parametrize("theme", ["JupyterLab Light", "JupyterLab Dark"])
 def test_a_run_is_seen_live_and_stays_readable(browser: Browser, tmp_path: Path, theme: str) -> None:
     with serve(tmp_path, theme) as lab:
-        write_notebook(lab.folder / "live.ipynb", CELLS)
+        gate = lab.folder / "gate"
+        write_notebook(lab.folder / "live.ipynb", (*CELLS, f"%kfp_run sleepy gate={gate}"))
         page = lab.open(browser, "live.ipynb")
-        watch_a_run(page, tmp_path)
+        watch_a_run(page, gate, tmp_path)
         page.wait_for_function("document.querySelector('.jp-mod-dirty') === null", timeout=20_000)
         page.close()
         saved = nbformat.read(lab.folder / "live.ipynb", as_version=4)
@@ -85,8 +87,8 @@ def test_a_run_is_seen_live_and_stays_readable(browser: Browser, tmp_path: Path,
 
 def test_a_kernel_restart_does_not_end_the_run(browser: Browser, tmp_path: Path) -> None:
     with serve(tmp_path, "JupyterLab Light") as lab:
-        cells = (*CELLS[:4], "%kfp_run sleepy long=4")
-        write_notebook(lab.folder / "restart.ipynb", cells)
+        gate = lab.folder / "gate"
+        write_notebook(lab.folder / "restart.ipynb", (*CELLS, f"%kfp_run sleepy gate={gate}"))
         page = lab.open(browser, "restart.ipynb")
         execute(page, "notebook:run-all-cells")
         expect(page.locator(".kfpm-box[title='slow-2']")).to_have_attribute("data-state", "running", timeout=60_000)
@@ -97,10 +99,10 @@ def test_a_kernel_restart_does_not_end_the_run(browser: Browser, tmp_path: Path)
             }"""
         )
         page.close()
+        gate.touch()
         write_notebook(lab.folder / "after.ipynb", ("%load_ext kfp_magics", "run = %kfp_runs last\nrun", "%kfp_runs"))
         page = lab.open(browser, "after.ipynb")
-        deadline = 30
-        for _ in range(deadline):
+        for _ in range(60):
             execute(page, "notebook:run-all-cells")
             page.wait_for_timeout(1000)
             if page.locator("pre:has-text('succeeded')").count():

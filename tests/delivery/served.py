@@ -51,7 +51,7 @@ class Served:
                 command, cwd=self.folder, env=env, stdout=log, stderr=log, start_new_session=True
             )
         self.url = f"http://127.0.0.1:{port}/"
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 90
         while True:
             with suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
                 return
@@ -111,7 +111,7 @@ class Relay:
                     self._left.put(meta)
                 self._left.task_done()
 
-    def settle(self, seconds: float = 30.0) -> None:
+    def settle(self, seconds: float = 90.0) -> None:
         """Waits until every event was answered with success."""
         deadline = time.monotonic() + seconds
         while self._left.unfinished_tasks:

@@ -87,10 +87,12 @@ def test_a_file_that_is_still_written_is_taken_when_it_is_done(looking: Looking)
 def test_a_file_that_changes_again_is_taken_when_that_ends(looking: Looking) -> None:
     path = looking.path / "log.csv"
     for _ in range(6):
+        began = time.monotonic()
         with path.open("a") as file:
             file.write("line\n")
         looking.folder.scan()
-        assert looking.folder.ready() == []
+        ready = looking.folder.ready()
+        assert ready == [] or time.monotonic() - began >= QUIET  # this machine stood still for so long
         time.sleep(QUIET / 3)
     assert [one.size for one in looking.take(1)] == [30]
 

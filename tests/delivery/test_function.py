@@ -250,7 +250,7 @@ def test_events_about_what_cannot_be_are_declined_once_and_for_all(
         meta = {"bucket": "wares", "name": "hostile/a", "generation": "1", "size": "1", **change}
         attributes, data = event_of("gs://wares/", "gs://wares/hostile", meta)
         headers = {f"ce-{name}": value for name, value in attributes.items() if name != "subject"}
-        assert httpx.post(served.url, json=data, headers=headers).status_code == 200, change
+        assert httpx.post(served.url, json=data, headers=headers, timeout=60).status_code == 200, change
     assert started(shared_gateway, "hostile") == {}
 
 

@@ -138,10 +138,10 @@ def test_the_image_serves_the_function(
             time.sleep(0.1)
         attributes, data = event_of("gs://wares/", "gs://wares/other/file", {})
         headers = {f"ce-{name}": value for name, value in attributes.items()}
-        assert httpx.post(f"http://127.0.0.1:{port}/", json=data, headers=headers).status_code == 200
+        assert httpx.post(f"http://127.0.0.1:{port}/", json=data, headers=headers, timeout=60).status_code == 200
     finally:
         command = ["podman", "rm", "--force", "--time", "1", name]
         subprocess.run(command, env=podman.environment, check=False)
-        output, _ = process.communicate(timeout=20)
+        output, _ = process.communicate(timeout=60)
     said = [json.loads(line) for line in output.splitlines() if line.startswith('{"severity"')]
     assert said[-1]["message"] == "Declined: gs://wares/other/file is not what the rule waits for."

@@ -357,7 +357,7 @@ def test_a_run_of_an_archived_experiment_stays_archived(shared_gateway: Gateway)
 def test_a_page_of_another_site_reaches_nothing(shared_gateway: Gateway):
     """Nothing that a browser adds by itself opens the door, and no answer lets a script of elsewhere read it."""
     elsewhere = {"Host": "evil.example:8888", "Origin": "http://evil.example:8888", "Cookie": shared_gateway.token}
-    with httpx.Client(base_url=shared_gateway.url, headers=elsewhere) as browser:
+    with httpx.Client(base_url=shared_gateway.url, headers=elsewhere, timeout=60) as browser:
         asked = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization"}
         for answer in (
             browser.get("/apis/v2beta1/runs"),
@@ -385,7 +385,7 @@ def test_a_page_of_another_site_reaches_nothing(shared_gateway: Gateway):
 )
 def test_a_body_that_cannot_be_read_is_refused(shared_gateway: Gateway, content: bytes, said: str):
     headers = {"Authorization": f"Bearer {shared_gateway.token}"}
-    answer = httpx.post(f"{shared_gateway.url}/apis/v2beta1/experiments", content=content, headers=headers)
+    answer = httpx.post(f"{shared_gateway.url}/apis/v2beta1/experiments", content=content, headers=headers, timeout=60)
     assert (answer.status_code, answer.json()["code"]) == (400, 3)
     assert answer.json()["message"].startswith(said)
 
@@ -395,7 +395,7 @@ def test_queries_are_read_in_both_spellings_and_empty_answers_say_nothing(shared
     client = shared_gateway.client()
     for name in ("spelt one", "spelt two"):
         client.create_experiment(name)
-    with httpx.Client(base_url=shared_gateway.url, headers=headers) as browser:
+    with httpx.Client(base_url=shared_gateway.url, headers=headers, timeout=60) as browser:
         said = {"pageSize": 1, "sortBy": "display_name desc"}
         assert len(browser.get("/apis/v2beta1/experiments", params=said).json()["experiments"]) == 1
         none = {"filter": equals("display_name", "nobody's")}

@@ -21,7 +21,7 @@ DONE = replace(RUN, state=State.SUCCEEDED)
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:
-    made = Store(tmp_path / "runs.sqlite", patience=0.1)
+    made = Store(tmp_path / "runs.sqlite")
     made.save(RUN)
     yield made
     made.close()
@@ -131,7 +131,9 @@ def test_what_nobody_foresaw_is_shown_and_the_watching_goes_on(store: Store, mon
     assert shown == [ZeroDivisionError]
 
 
-def test_a_store_that_is_locked_is_looked_at_again(store: Store, watcher: Watcher) -> None:
+def test_a_store_that_is_locked_is_looked_at_again(store: Store) -> None:
+    hurried = Store(store.path, patience=0.1)
+    watcher = Watcher(hurried, lambda run: run, 0.01)
     seen: list[Run] = []
     watcher.follow("r", seen.append)
     with sqlite3.connect(store.path, isolation_level=None) as other:
@@ -141,6 +143,8 @@ def test_a_store_that_is_locked_is_looked_at_again(store: Store, watcher: Watche
     other.close()
     store.save(DONE)
     until(lambda: bool(seen) and seen[-1].state is State.SUCCEEDED)
+    until(lambda: not watching(watcher))
+    hurried.close()
 
 
 def test_a_run_that_was_forgotten_is_no_longer_followed(store: Store, watcher: Watcher) -> None:

@@ -241,7 +241,9 @@ def test_kernels_that_build_at_once_make_each_layer_once(site: Site, requirement
         )
         for name in ("same", "same", "other")
     ]
-    told = [json.loads(process.communicate()[0]) for process in running]
+    printed = [process.communicate()[0] for process in running]
+    assert [process.returncode for process in running] == [0, 0, 0]
+    told = [json.loads(one) for one in printed]
     assert sum("installing 4 packages" in steps for steps, _ in told) == 1
     assert told[0][1] == told[1][1], "two builds of one tag at once"
     assert (
