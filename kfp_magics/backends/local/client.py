@@ -8,6 +8,7 @@ from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from kfp_magics.backends.local.cancelling import ending
 from kfp_magics.engines import UNRESOLVED, names, plain_http
 from kfp_magics.errors import EngineError
 
@@ -84,7 +85,7 @@ async def _pull(
     )
     last: deque[str] = deque(maxlen=3)
     layers: set[str] = set()
-    try:
+    async with ending(process):
         assert process.stdout is not None
         async for raw in process.stdout:
             line = raw.decode("utf-8", "replace").strip()
@@ -93,11 +94,6 @@ async def _pull(
                 layers.add(layer)
                 tell(f"pulling {shown} ({len(layers)} {'layer' if len(layers) == 1 else 'layers'})")
         await process.wait()
-    except asyncio.CancelledError:
-        with suppress(ProcessLookupError):
-            process.terminate()
-        await process.wait()
-        raise
     return process.returncode, " ".join(last)
 
 

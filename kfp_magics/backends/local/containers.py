@@ -14,7 +14,8 @@ from typing import IO, TYPE_CHECKING
 
 from kfp_magics import engines
 from kfp_magics.backends.local import client, endings
-from kfp_magics.backends.local.executor import Launch, Outcome, to_its_end
+from kfp_magics.backends.local.cancelling import to_its_end
+from kfp_magics.backends.local.executor import Launch, Outcome
 from kfp_magics.backends.local.limits import limits
 from kfp_magics.backends.local.tracebacks import read_traceback
 from kfp_magics.errors import EngineError

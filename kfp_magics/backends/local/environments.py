@@ -10,11 +10,12 @@ import json
 import os
 import shutil
 import sys
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kfp_magics.backends.local.cancelling import ending
 from kfp_magics.errors import RequirementsError
 from kfp_magics.installer import uv
 
@@ -158,13 +159,8 @@ async def _uv(lock: int, *words: str) -> None:
         stderr=asyncio.subprocess.STDOUT,
         pass_fds=(lock,),
     )
-    try:
+    async with ending(process):
         output, _ = await process.communicate()
-    except asyncio.CancelledError:
-        with suppress(ProcessLookupError):  # it may just have ended
-            process.terminate()
-        await process.wait()
-        raise
     if process.returncode:
         raise _refusal(output.decode("utf-8", "replace"))
 

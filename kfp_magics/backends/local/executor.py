@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
-from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from kfp_magics.backends.base import StepSource
@@ -84,16 +82,3 @@ class Executor(Protocol):
 
     async def close(self) -> None:
         """Ends whatever was kept warm."""
-
-
-async def to_its_end(work: Coroutine[Any, Any, None]) -> None:
-    """Ends an attempt that was cancelled; cancelled once more meanwhile, by a user or by a timeout, goes on with it.
-
-    Args:
-        work: What ends it; whoever awaits this raises the cancellation afterwards.
-    """
-    ending = asyncio.ensure_future(work)
-    while not ending.done():
-        with suppress(asyncio.CancelledError):
-            await asyncio.wait({ending})
-    ending.result()

@@ -12,9 +12,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kfp_magics.backends.local.cancelling import to_its_end
 from kfp_magics.backends.local.endings import ended_by_signal, ended_with_code, over_quota, size_of
 from kfp_magics.backends.local.environments import Environments
-from kfp_magics.backends.local.executor import Outcome, to_its_end
+from kfp_magics.backends.local.executor import Outcome
 from kfp_magics.backends.local.recipe import Recipe, recognise
 from kfp_magics.model import COPIED, Failure
 

@@ -44,8 +44,7 @@ class Scheduler:
         self._journal = journal
         self._steps = steps
         self._cancelled = False
-        self._running: dict[asyncio.Task[Result], Node] = {}
-        self._asked: set[asyncio.Task[Result]] = set()  # to end; a step's own timeout may be ending it as well
+        self._running: dict[asyncio.Task[Result], Node] = {}  # what nobody has asked to end
 
     async def run(self, inputs: Values) -> Result:
         """Carries out the pipeline.
@@ -58,9 +57,9 @@ class Scheduler:
 
     def cancel(self) -> None:
         """Ends what runs and starts nothing more, but for exit handlers; asked again, ends those that run."""
-        for running, node in self._running.items():
-            if running not in self._asked and (self._cancelled or not node.exempt):
-                self._asked.add(running)
+        for running, node in tuple(self._running.items()):
+            if self._cancelled or not node.exempt:
+                del self._running[running]  # asked once: it may be ending already, also by its own timeout
                 running.cancel()
         self._cancelled = True
 
@@ -144,8 +143,7 @@ class Scheduler:
                 raise
             return Result(state=State.CANCELLED)
         finally:
-            del self._running[running]
-            self._asked.discard(running)
+            self._running.pop(running, None)
 
     async def _loop(self, node: Node, component: Mapping[str, Json], given: Values) -> Result:
         iterations = list(_iterations(node.spec, given))
