@@ -92,7 +92,6 @@ class Exchange:
         what: str,
         *,
         headers: Mapping[str, str] | None = None,
-        body: bytes | None = None,
     ) -> httpx.Response:
         """Sends a request that may be repeated until it is answered.
 
@@ -102,10 +101,8 @@ class Exchange:
             access: What it needs to be allowed.
             what: Is being done: ``reading team/train:v1``.
             headers: Besides the usual ones.
-            body: If any.
         """
-        made = None if body is None else lambda: body
-        return self.wire.retrying(what, lambda: self.once(method, url, access, headers=headers, body=made))
+        return self.wire.retrying(what, lambda: self.once(method, url, access, headers=headers))
 
     def expect(self, response: httpx.Response, good: Collection[int], what: str) -> None:
         """Raises unless the status is a good one.

@@ -142,7 +142,7 @@ class Registry:
                 raise PassingError("took it for something else than its digest says", error.hint) from error
             return response
 
-        response = self._exchange.wire.retrying(f"publishing {name}", once)
+        response = self._wire.retrying(f"publishing {name}", once)
         told = response.headers.get("docker-content-digest", digest)
         if told.startswith("sha256:") and told != digest:
             raise mismatch(f"what {self.host} made of {name}", digest, told)
