@@ -12,6 +12,7 @@ from kfp_magics.runs.store import Store
 from kfp_magics.settings import Settings
 
 pytest_plugins = [
+    "tests.ports",
     "tests.images.registries",
     "tests.images.containers",
     "tests.gateway.servers",

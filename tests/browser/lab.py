@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import secrets
-import socket
 import subprocess
 import sys
 import time
@@ -17,6 +16,8 @@ from pathlib import Path
 import nbformat
 from nbformat.v4 import new_code_cell, new_notebook
 from playwright.sync_api import Browser, Locator, Page, expect
+
+from tests.ports import free_port
 
 ARGUMENTS = [
     "--no-sandbox",
@@ -71,7 +72,7 @@ class Lab:
     def start(self) -> None:
         """Starts it; where it was, if it has been somewhere."""
         for _ in range(1 if self.url else 5):
-            url = self.url or f"http://127.0.0.1:{_free_port()}"
+            url = self.url or f"http://127.0.0.1:{free_port()}"
             with self._log.open("ab") as log:
                 command = [*self._command, f"--port={url.rsplit(':', 1)[1]}"]
                 self._server = subprocess.Popen(command, stdout=log, stderr=log, env=self._environment, cwd=self.folder)
@@ -106,12 +107,6 @@ class Lab:
         page.goto(f"{self.url}/lab/workspaces/{workspace}?token={self.token}&reset")
         page.wait_for_selector(".jp-Launcher-body", timeout=60_000)
         return page
-
-
-def _free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
 
 
 def execute(page: Page, command: str) -> None:

@@ -26,6 +26,7 @@ from google.cloud import storage
 from kfp_magics.delivery.cloud.trial import environment, event_of
 from kfp_magics.settings import Settings
 from tests.delivery.storage_server import StorageServer
+from tests.ports import free_port
 from tests.serving import Serving
 
 
@@ -40,9 +41,7 @@ class Served:
     _process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
+        port = free_port()
         words = ["--source", "main.py", "--target", "on_finalized", "--signature-type", "cloudevent"]
         command = [str(self.python), "-m", "functions_framework", *words, "--host", "127.0.0.1", "--port", str(port)]
         env = {**os.environ, **self.variables, "PYTHONDONTWRITEBYTECODE": "1"}

@@ -26,6 +26,7 @@ from tests.delivery.test_cloud import CREATE, SECRET, Say
 from tests.images.bases import push_description
 from tests.images.containers import Podman
 from tests.images.registries import Server
+from tests.ports import free_port
 
 ACCOUNT = "runner@shop.iam.gserviceaccount.com"
 
@@ -121,9 +122,7 @@ def test_the_image_serves_the_function(
     built = image.build(lambda text: None)
     assert image.reference() == built
     name = f"fit-{uuid.uuid4().hex[:8]}"
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     command = ["podman", "run", "--rm", "--tls-verify=false", "--name", name, "--env", f"PORT={port}", built]
     process = subprocess.Popen(
         command, env=podman.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True

@@ -30,6 +30,7 @@ import yaml
 
 from tests.conftest import requires
 from tests.images.faulty import Faulty
+from tests.ports import free_port
 
 
 @dataclass
@@ -54,20 +55,6 @@ class Server:
     @property
     def url(self) -> str:
         return f"{'https' if self.ca_file else 'http'}://{self.host}"
-
-
-def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
-
-
-@pytest.fixture
-def closed_port() -> Iterator[int]:
-    """A port where nobody listens, kept so that nobody else begins to."""
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        yield int(one.getsockname()[1])
 
 
 def start(folder: Path, *, auth: dict[str, Any] | None = None, **http: Any) -> Iterator[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import time
 import uuid
 
@@ -176,15 +175,13 @@ def test_a_server_that_has_moved_is_followed_by_the_user_not_by_us(server, backe
         backend.submit(ir_of("plain"), {}, NAMED)
 
 
-def test_a_host_that_is_not_there(settings, store) -> None:
+def test_a_host_that_is_not_there(settings, store, closed_port) -> None:
     settings.server_patience = 0.3
-    with socket.socket() as closed:  # it keeps the port, and nobody listens there
-        closed.bind(("127.0.0.1", 0))
-        port = closed.getsockname()[1]
-        for host, message in ((f"http://localhost:{port}", "cannot be reached"), ("http://nobody.invalid", "no host")):
-            Connections(settings.home_path).remember(parse(host))
-            with pytest.raises(UnavailableError, match=message):
-                KfpBackend(settings, store).submit(ir_of("plain"), {}, NAMED)
+    nobody = f"http://localhost:{closed_port}"
+    for host, message in ((nobody, "cannot be reached"), ("http://nobody.invalid", "no host")):
+        Connections(settings.home_path).remember(parse(host))
+        with pytest.raises(UnavailableError, match=message):
+            KfpBackend(settings, store).submit(ir_of("plain"), {}, NAMED)
 
 
 def test_connections_that_a_proxy_drops_while_idle_are_made_anew(server, backend) -> None:
